@@ -1,0 +1,129 @@
+"""The task codebook: task embedding -> queries -> nearest codes -> prompt vectors (paper, section 3.1).
+
+Pure torch. Shapes use B for the batch, N for the code length, C for the codebook size, E for the width of a task
+embedding, c for that of a code vector and d for that of the language model.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class TaskPrompt(NamedTuple):
+    """What the codebook makes of a batch of tasks.
+
+    Attributes:
+        prompt_vectors (`torch.FloatTensor` of shape `(B, N, d)`, float32): To be put in front of the input.
+        task_codes (`torch.LongTensor` of shape `(B, N)`): The codes behind them.
+        vq_loss (scalar `torch.FloatTensor` or `None`): Present where the codes came from task ids.
+    """
+
+    prompt_vectors: torch.Tensor
+    task_codes: torch.Tensor
+    vq_loss: torch.Tensor | None
+
+
+def nearest_codes(queries: torch.Tensor, code_vectors: torch.Tensor) -> torch.Tensor:
+    """Index of the code vector nearest to each query in squared Euclidean distance; ties go to the lowest index.
+
+    Args:
+        queries: `(..., c)`, any float dtype; compared in float32.
+        code_vectors: `(C, c)`.
+
+    Returns:
+        `torch.LongTensor` of shape `(...)`, values in `[0, C)`.
+    """
+    with torch.no_grad():
+        queries, code_vectors = queries.float(), code_vectors.float()
+        # |q - v|^2 = |q|^2 - 2 q.v + |v|^2, and |q|^2 is the same for every v.
+        distances = code_vectors.square().sum(-1) - 2 * queries @ code_vectors.T  # (..., C)
+        return distances.argmin(-1)
+
+
+def vq_loss(queries: torch.Tensor, quantized: torch.Tensor, commitment_cost: float) -> torch.Tensor:
+    """Codebook loss + `commitment_cost` x commitment loss (paper, equation 2), averaged over all B x N x c numbers."""
+    return F.mse_loss(quantized, queries.detach()) + commitment_cost * F.mse_loss(queries, quantized.detach())
+
+
+def straight_through(queries: torch.Tensor, quantized: torch.Tensor) -> torch.Tensor:
+    """`quantized` in value, to the last bit, while the gradient goes to `queries` alone."""
+    return quantized.detach() + (queries - queries.detach())
+
+
+def code_usage(task_codes: torch.Tensor, codebook_size: int) -> torch.Tensor:
+    """How often each value is used at each position: `(num_tasks, N)` -> `(N, C)`, int64."""
+    return F.one_hot(task_codes, codebook_size).sum(0)
+
+
+def code_perplexity(task_codes: torch.Tensor, codebook_size: int) -> torch.Tensor:
+    """Effective number of values in use at each position, exp(entropy): `(num_tasks, N)` -> `(N,)`, float32."""
+    shares = code_usage(task_codes, codebook_size) / task_codes.shape[0]
+    return torch.special.entr(shares).sum(-1).exp()
+
+
+class PositionMaps(nn.Module):
+    """One linear map per prompt position, without bias. A module so that peft can train and save it."""
+
+    def __init__(self, code_length: int, task_embedding_dim: int, code_dim: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(code_length, task_embedding_dim, code_dim))  # (N, E, c)
+
+    def forward(self, task_vectors: torch.Tensor) -> torch.Tensor:
+        """`(B, E)` -> queries `(B, N, c)`, in float32."""
+        return torch.einsum("be,nec->bnc", task_vectors.float(), self.weight.float())
+
+
+class TaskCodebook(nn.Module):
+    """All that CTR adds to a language model. Computes in float32 whatever the model's dtype and autocast."""
+
+    def __init__(
+        self,
+        num_tasks: int,
+        task_embedding_dim: int,
+        code_length: int,
+        codebook_size: int,
+        code_dim: int,
+        prompt_dim: int,
+        commitment_cost: float,
+    ):
+        super().__init__()
+        self.code_length = code_length
+        self.codebook_size = codebook_size
+        self.commitment_cost = commitment_cost
+        self.task_embedding = nn.Embedding(num_tasks, task_embedding_dim)
+        self.position_maps = PositionMaps(code_length, task_embedding_dim, code_dim)
+        self.code_vectors = nn.Embedding(codebook_size, code_dim)  # one table, shared by all positions
+        self.prompt_decoder = nn.Linear(code_dim, prompt_dim, bias=False)
+
+    def forward(self, task_id: torch.Tensor | None = None, task_code: torch.Tensor | None = None) -> TaskPrompt:
+        """Prompt vectors of tasks given by id `(B,)` or by code `(B, N)`, both int64; exactly one is given."""
+        device_type = self.code_vectors.weight.device.type
+        with torch.autocast(device_type, enabled=False):
+            if task_code is not None:
+                return TaskPrompt(self.decode(task_code), task_code, None)
+            queries = self.queries(task_id)
+            codes = nearest_codes(queries, self.code_vectors.weight)
+            quantized = self.code_vectors(codes).float()  # (B, N, c)
+            loss = vq_loss(queries, quantized, self.commitment_cost)
+            prompt_vectors = F.linear(straight_through(queries, quantized), self.prompt_decoder.weight.float())
+        return TaskPrompt(prompt_vectors, codes, loss)
+
+    def queries(self, task_id: torch.Tensor) -> torch.Tensor:
+        """Task ids `(B,)` -> queries before quantisation `(B, N, c)`, float32."""
+        return self.position_maps(self.task_embedding(task_id))
+
+    def decode(self, task_code: torch.Tensor) -> torch.Tensor:
+        """Codes `(..., N)` -> prompt vectors `(..., N, d)`, float32."""
+        return F.linear(self.code_vectors(task_code).float(), self.prompt_decoder.weight.float())
+
+    @torch.no_grad()
+    def all_queries(self) -> torch.Tensor:
+        """Queries of every training task: `(num_tasks, N, c)`, float32."""
+        return self.queries(torch.arange(self.task_embedding.num_embeddings, device=self.code_vectors.weight.device))
+
+    @torch.no_grad()
+    def all_task_codes(self) -> torch.Tensor:
+        """The code of every training task: `(num_tasks, N)`, int64. Derived from the weights, never stored."""
+        return nearest_codes(self.all_queries(), self.code_vectors.weight)

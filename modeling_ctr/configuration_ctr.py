@@ -1,0 +1,146 @@
+"""Configuration of a CTR model: a seq2seq language model's own config plus the shape of the task codebook."""
+
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+
+# The encoder of these families computes the same from `inputs_embeds` as from `input_ids`, so vectors can be put in
+# front of the word embeddings. Each is tested. Marian, Pegasus and their like scale word embeddings outside the
+# embedding layer and skip that for `inputs_embeds`: the joined sequence would be silently wrong.
+SUPPORTED_BACKBONES = ("bart", "mt5", "t5", "umt5")
+
+
+@strict
+class CTRConfig(PreTrainedConfig):
+    r"""Configuration of [`CTRForConditionalGeneration`]; the defaults are those of the paper (section 4.1).
+
+    Args:
+        text_config (`PreTrainedConfig` or `dict`, *optional*, defaults to a T5 config):
+            The wrapped language model's config, of one of the families in `SUPPORTED_BACKBONES`.
+        num_tasks (`int`, *optional*, defaults to the number of `task_names`, or 1):
+            Number of training tasks; each has a learned embedding.
+        task_names (`list[str]`, *optional*, defaults to `["task_0", ...]`):
+            Unique names of the training tasks; a task's position is its `task_id`.
+        code_length (`int`, defaults to 10): Integers per task code (N), and prompt vectors per input.
+        codebook_size (`int`, defaults to 128): Values that each integer may take (C), and vectors in the code table.
+        task_embedding_dim (`int`, *optional*, defaults to the language model's width): Width of a task embedding.
+        code_dim (`int`, *optional*, defaults to the language model's width): Width of a code vector.
+        commitment_cost (`float`, defaults to 0.1): Weight of the commitment loss within the vq loss.
+        added_task_codes (`dict[str, list[int]]`, *optional*): Codes of further tasks, found by a search, by name.
+        default_task (`str`, *optional*): Name of the task to use when a call names none.
+
+    Raises:
+        ValueError: A field is out of its range; the message names it.
+    """
+
+    model_type = "ctr"
+    sub_configs = {"text_config": AutoConfig}
+    keys_to_ignore_at_inference = [
+        "past_key_values",
+        "encoder_last_hidden_state",
+        "encoder_hidden_states",
+        "decoder_hidden_states",
+        "lm_loss",
+        "vq_loss",
+        "task_codes",
+    ]
+
+    text_config: PreTrainedConfig | dict[str, Any] | None = None
+    num_tasks: int | None = None
+    task_names: list[str] | None = None
+    code_length: int = 10
+    codebook_size: int = 128
+    task_embedding_dim: int | None = None
+    code_dim: int | None = None
+    commitment_cost: float | int = 0.1
+    added_task_codes: dict[str, list[int]] | None = None
+    default_task: str | None = None
+
+    is_encoder_decoder: bool = True
+    pad_token_id: int | None = None
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+    decoder_start_token_id: int | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if self.text_config is None:
+            self.text_config = {}
+        if isinstance(self.text_config, dict):
+            values = dict(self.text_config)
+            self.text_config = AutoConfig.for_model(values.pop("model_type", "t5"), **values)
+        self._check_backbone()
+
+        # Generation reads special tokens from the outer config.
+        for name in ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"):
+            if getattr(self, name) is None:
+                setattr(self, name, getattr(self.text_config, name, None))
+        if self.decoder_start_token_id is None:  # T5's config may leave it out: decoding starts with padding
+            self.decoder_start_token_id = self.pad_token_id
+
+        if self.num_tasks is None:
+            self.num_tasks = len(self.task_names) if self.task_names is not None else 1
+        if self.task_names is None:
+            self.task_names = [f"task_{i}" for i in range(self.num_tasks)]
+        if self.task_embedding_dim is None:
+            self.task_embedding_dim = self.text_config.hidden_size
+        if self.code_dim is None:
+            self.code_dim = self.text_config.hidden_size
+        if self.added_task_codes is None:
+            self.added_task_codes = {}
+        self._check_ranges()
+        super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any):
+        """As in transformers, but refuses the config of a plain language model, with what to call instead."""
+        model_type = config_dict.get("model_type", cls.model_type)
+        if model_type != cls.model_type:
+            raise ValueError(
+                f"This is the config of a '{model_type}' model, not of a CTR model; to put a task codebook on a language "
+                "model call `CTRForConditionalGeneration.from_backbone(name_or_path, task_names=[...])`."
+            )
+        return super().from_dict(config_dict, **kwargs)
+
+    def _check_backbone(self) -> None:
+        if self.text_config.model_type not in SUPPORTED_BACKBONES:
+            raise ValueError(
+                f"`text_config` has model type '{self.text_config.model_type}', which CTR cannot wrap: its encoder is "
+                "not known to treat `inputs_embeds` exactly as `input_ids`, so prompt vectors in front of them could be "
+                f"silently wrong; supported are {', '.join(SUPPORTED_BACKBONES)}."
+            )
+
+    def _check_ranges(self) -> None:
+        for name in ("num_tasks", "code_length", "codebook_size", "task_embedding_dim", "code_dim"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, but is {getattr(self, name)}.")
+        if self.commitment_cost < 0:
+            raise ValueError(f"`commitment_cost` must not be negative, but is {self.commitment_cost}.")
+        if len(self.task_names) != self.num_tasks:
+            raise ValueError(f"`task_names` has {len(self.task_names)} names, but `num_tasks` is {self.num_tasks}.")
+        seen: set[str] = set()
+        for name in [*self.task_names, *self.added_task_codes]:
+            if name in seen:
+                raise ValueError(f"`task_names` and `added_task_codes` must be unique, but '{name}' appears twice.")
+            seen.add(name)
+        for name, code in self.added_task_codes.items():
+            check_code(code, self.code_length, self.codebook_size, f"`added_task_codes['{name}']`")
+        if self.default_task is not None and self.default_task not in seen:
+            raise ValueError(f"`default_task` is '{self.default_task}', which is not the name of any task.")
+
+
+def check_code(code: list[int], code_length: int, codebook_size: int, what: str) -> None:
+    """Raise a ValueError, naming `what`, unless `code` is `code_length` integers in `[0, codebook_size)`."""
+    if len(code) != code_length:
+        raise ValueError(f"{what} has {len(code)} integers, but a task code of this model has {code_length}.")
+    for position, value in enumerate(code):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError(f"{what} must hold integers, but has {value!r} at position {position}.")
+        if not 0 <= value < codebook_size:
+            raise ValueError(
+                f"{what} has the value {value} at position {position}, "
+                f"but the codebook holds {codebook_size} vectors (0 to {codebook_size - 1})."
+            )
+
+
+__all__ = ["CTRConfig"]

@@ -1,0 +1,443 @@
+"""A seq2seq language model whose tasks are codes instead of prompts (Shao et al., ICLR 2023)."""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, GenerationMixin, PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
+from transformers.utils import can_return_tuple
+
+from .codebook import TaskCodebook, TaskPrompt
+from .configuration_ctr import CTRConfig, check_code
+
+
+@dataclass
+class CTROutput(Seq2SeqLMOutput):
+    """
+    Output of [`CTRForConditionalGeneration`], on top of what a seq2seq language model returns.
+
+    Args:
+        loss (scalar `torch.FloatTensor`, with labels): `lm_loss + vq_loss`, or `lm_loss` where a code was given.
+        lm_loss (scalar `torch.FloatTensor`, with labels): Mean cross-entropy over the target tokens.
+        vq_loss (scalar `torch.FloatTensor`, where tasks were given by id): Paper, equation 2.
+        task_codes (`torch.LongTensor` of shape `(batch, code_length)`): The codes in front of the input.
+        encoder_last_hidden_state (`torch.FloatTensor` of shape `(batch, code_length + sequence_length, width)`):
+            The prompt's positions come first.
+    """
+
+    lm_loss: torch.FloatTensor | None = None
+    vq_loss: torch.FloatTensor | None = None
+    task_codes: torch.LongTensor | None = None
+
+
+class CTREncoder(nn.Module):
+    """The language model's encoder with a task's prompt vectors in front of its word embeddings.
+
+    Made anew by `CTRForConditionalGeneration.get_encoder()`; holds no weights of its own.
+    """
+
+    def __init__(self, encoder: PreTrainedModel, task_prompt: Callable[..., TaskPrompt]):
+        super().__init__()
+        self.encoder = encoder
+        self.task_prompt = task_prompt
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        task_id: torch.LongTensor | None = None,
+        task_code: torch.LongTensor | None = None,
+        prompt_embeds: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutput:
+        """Encode `(batch, sequence_length)` inputs behind a task given by id, by code or as prompt vectors.
+
+        `prompt_embeds` is `(batch, prompt_length, width)` and goes in as it is, e.g. a tuned soft prompt.
+        The hidden states are `(batch, prompt_length + sequence_length, width)`.
+        """
+        if prompt_embeds is None:
+            batch_size = (input_ids if input_ids is not None else inputs_embeds).shape[0]
+            prompt_embeds = self.task_prompt(task_id, task_code, batch_size).prompt_vectors
+        if inputs_embeds is None:
+            if attention_mask is not None:
+                input_ids = input_ids.gather(1, leading_padding_to_end(attention_mask))
+            inputs_embeds = self.encoder.get_input_embeddings()(input_ids)
+        elif attention_mask is not None:
+            order = leading_padding_to_end(attention_mask)
+            inputs_embeds = inputs_embeds.gather(1, order[..., None].expand_as(inputs_embeds))
+        prompt_embeds = prompt_embeds.to(inputs_embeds.device, inputs_embeds.dtype)
+        if attention_mask is not None:
+            attention_mask = prompt_attention_mask(attention_mask, prompt_embeds.shape[1])
+        return self.encoder(
+            inputs_embeds=torch.cat([prompt_embeds, inputs_embeds], dim=1), attention_mask=attention_mask, **kwargs
+        )
+
+
+def leading_padding_to_end(attention_mask: torch.Tensor) -> torch.Tensor:
+    """Indices `(batch, sequence_length)` that move each row's leading padding behind its text.
+
+    The prompt belongs right in front of the text: with padding between them relative positions would differ, and a
+    left-padded batch would give other results than a right-padded one.
+    """
+    length = attention_mask.shape[1]
+    leading = (attention_mask.cumsum(1) == 0).sum(1, keepdim=True)
+    return (torch.arange(length, device=attention_mask.device) + leading) % max(length, 1)
+
+
+def prompt_attention_mask(attention_mask: torch.Tensor, prompt_length: int) -> torch.Tensor:
+    """The mask of the joined sequence: `(batch, sequence_length)` -> `(batch, prompt_length + sequence_length)`."""
+    attention_mask = attention_mask.gather(1, leading_padding_to_end(attention_mask))
+    return torch.cat([attention_mask.new_ones(attention_mask.shape[0], prompt_length), attention_mask], dim=1)
+
+
+class CTRPreTrainedModel(PreTrainedModel):
+    """Loading, saving and initialisation."""
+
+    config_class = CTRConfig
+    base_model_prefix = "backbone"
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    # The choice of codes must not depend on the language model's precision.
+    _keep_in_fp32_modules_strict = ["task_codebook"]
+    _supports_sdpa = True
+    _can_compile_fullgraph = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """The authors' initialisation, of our modules only: the language model initialises its own."""
+        codebook = self.task_codebook
+        if module is codebook.task_embedding:
+            init.normal_(module.weight)
+        elif module is codebook.position_maps:
+            init.normal_(module.weight, std=0.1)
+        elif module is codebook.code_vectors:
+            bound = 100 / codebook.codebook_size
+            init.uniform_(module.weight, -bound, bound)
+        elif module is codebook.prompt_decoder:
+            init.kaiming_uniform_(module.weight, a=math.sqrt(5))  # as nn.Linear does
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """As in transformers; also loads a plain language model's checkpoint when given a [`CTRConfig`].
+
+        Raises:
+            OSError: The weight file is truncated or damaged.
+        """
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        except SafetensorError as error:
+            raise OSError(
+                f"The weights in '{pretrained_model_name_or_path}' cannot be read ({error}): the file is truncated or "
+                "damaged. Download or save the checkpoint again."
+            ) from error
+
+
+class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
+    """A seq2seq language model with a task codebook in front of its encoder.
+
+    Tasks are given by `task_id` (training tasks, as in training), by `task_code` (any N integers), by name in
+    `generate(task=...)`, or by the config's `default_task`.
+    """
+
+    # transformers' Trainer must divide the loss by the accumulation steps itself: ours is a mean already.
+    accepts_loss_kwargs = False
+
+    def __init__(self, config: CTRConfig):
+        super().__init__(config)
+        self.backbone = AutoModelForSeq2SeqLM.from_config(config.text_config)
+        self.task_codebook = TaskCodebook(
+            num_tasks=config.num_tasks,
+            task_embedding_dim=config.task_embedding_dim,
+            code_length=config.code_length,
+            codebook_size=config.codebook_size,
+            code_dim=config.code_dim,
+            prompt_dim=config.text_config.hidden_size,
+            commitment_cost=config.commitment_cost,
+        )
+        self.post_init()
+
+    @classmethod
+    def from_backbone(cls, name_or_path: str, **kwargs: Any) -> "CTRForConditionalGeneration":
+        """Put a new, untrained task codebook on a pretrained language model.
+
+        Args:
+            name_or_path: A Hub name or directory of a seq2seq language model.
+            **kwargs: Fields of [`CTRConfig`] (`task_names=[...]` or `num_tasks=...` is required); everything else,
+                such as `dtype`, `device_map`, `revision` or `token`, goes to `from_pretrained`.
+
+        Raises:
+            ValueError: Neither `task_names` nor `num_tasks` is given, or the language model's family is unsupported.
+        """
+        own = {field.name for field in dataclasses.fields(CTRConfig)} - {
+            field.name for field in dataclasses.fields(PreTrainedConfig)
+        }
+        config_kwargs = {key: kwargs.pop(key) for key in list(kwargs) if key in own}
+        if config_kwargs.get("task_names") is None and config_kwargs.get("num_tasks") is None:
+            raise ValueError("`from_backbone` needs the tasks to make room for: give `task_names` or `num_tasks`.")
+        hub_kwargs = {
+            key: kwargs[key]
+            for key in ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
+            if key in kwargs
+        }
+        text_config = AutoConfig.from_pretrained(name_or_path, **hub_kwargs)
+        return cls.from_pretrained(name_or_path, config=CTRConfig(text_config=text_config, **config_kwargs), **kwargs)
+
+    # ------------------------------------------------------------------------------------------------- calls
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        task_id: torch.LongTensor | None = None,
+        task_code: torch.LongTensor | None = None,
+        decoder_input_ids: torch.LongTensor | None = None,
+        decoder_attention_mask: torch.Tensor | None = None,
+        encoder_outputs: BaseModelOutput | None = None,
+        past_key_values: Any | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        decoder_inputs_embeds: torch.Tensor | None = None,
+        labels: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs: Any,
+    ) -> CTROutput:
+        """Language-model and vq losses, and logits.
+
+        Args:
+            input_ids: `(batch, sequence_length)`, padded on either side.
+            attention_mask: `(batch, sequence_length)`, without the prompt; all ones if not given.
+            task_id: `(batch,)`, positions in `config.task_names`. Tasks may be mixed in a batch.
+            task_code: `(batch, code_length)`, or `(code_length,)` for the whole batch. Exactly one of the two is
+                given, or neither where the config has a `default_task` or `encoder_outputs` are given.
+            encoder_outputs: What `get_encoder()` returned, prompt included; the task is then not looked at.
+            labels: `(batch, target_length)`, -100 where there is no target.
+
+        Raises:
+            ValueError: Neither or both of `task_id` and `task_code` are given, or one has a wrong shape; also, for
+                tensors on the CPU, if a value is out of range (elsewhere the embedding look-up fails).
+        """
+        prompt = None
+        if encoder_outputs is None:
+            batch_size = (input_ids if input_ids is not None else inputs_embeds).shape[0]
+            prompt = self.task_prompt(task_id, task_code, batch_size)
+            encoder_outputs = self.get_encoder()(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                prompt_embeds=prompt.prompt_vectors,
+                inputs_embeds=inputs_embeds,
+                **kwargs,
+            )
+        if attention_mask is not None:
+            prompt_length = encoder_outputs[0].shape[1] - attention_mask.shape[1]
+            if prompt_length:  # `generate` keeps the mask of the text alone
+                attention_mask = prompt_attention_mask(attention_mask, prompt_length)
+        outputs = self.backbone(
+            attention_mask=attention_mask,
+            encoder_outputs=encoder_outputs,
+            decoder_input_ids=decoder_input_ids,
+            decoder_attention_mask=decoder_attention_mask,
+            decoder_inputs_embeds=decoder_inputs_embeds,
+            past_key_values=past_key_values,
+            labels=labels,
+            use_cache=use_cache,
+            **kwargs,
+        )
+        lm_loss, vq_loss = outputs.loss, None if prompt is None else prompt.vq_loss
+        loss = lm_loss if lm_loss is None or vq_loss is None else lm_loss + vq_loss.to(lm_loss.device)
+        return CTROutput(
+            **{**outputs, "loss": loss},
+            lm_loss=lm_loss,
+            vq_loss=vq_loss,
+            task_codes=None if prompt is None else prompt.task_codes,
+        )
+
+    def generate(self, inputs: torch.Tensor | None = None, *args: Any, task: str | None = None, **kwargs: Any):
+        """`GenerationMixin.generate` for a task given by name, or by `task_id=` or `task_code=` as in `forward`.
+
+        Ids may also be an int or a list of ints, codes a list of ints.
+
+        Raises:
+            ValueError: No or more than one of `task`, `task_id` and `task_code`; an unknown name, an id or a code
+                value out of range.
+        """
+        task_id, task_code = kwargs.pop("task_id", None), kwargs.pop("task_code", None)
+        if task is not None:
+            if task_id is not None or task_code is not None:
+                raise ValueError("Give one of `task`, `task_id` and `task_code`, not several.")
+            task_code = self.task_code_of(task)
+        if kwargs.get("encoder_outputs") is None:
+            batch = inputs if inputs is not None else kwargs.get("input_ids", kwargs.get("inputs_embeds"))
+            if batch is None:
+                raise ValueError("`generate` needs `input_ids` (or `inputs_embeds`): the text to answer.")
+            # Checked on the CPU, once per call, so that a wrong value gets a message instead of a device assertion.
+            task_id = None if task_id is None else torch.as_tensor(task_id).cpu()
+            task_code = None if task_code is None else torch.as_tensor(task_code).cpu()
+            task_id, task_code = self._task_tensors(task_id, task_code, batch.shape[0])
+            kwargs.update(task_id=task_id, task_code=task_code)
+        return super().generate(inputs, *args, **kwargs)
+
+    def get_encoder(self, modality: str | None = None) -> CTREncoder:
+        """The encoder that puts a task's vectors in front of its input; `generate` calls it."""
+        return CTREncoder(self.backbone.get_encoder(), self.task_prompt)
+
+    def task_prompt(self, task_id: torch.Tensor | None, task_code: torch.Tensor | None, batch_size: int) -> TaskPrompt:
+        """Prompt vectors, codes and vq loss for a batch; arguments as in `forward`."""
+        task_id, task_code = self._task_tensors(task_id, task_code, batch_size)
+        return self.task_codebook(task_id, task_code)
+
+    def prompt_vectors(self, task_code: torch.LongTensor) -> torch.Tensor:
+        """Codes `(num_codes, code_length)` -> prompt vectors `(num_codes, code_length, width)`, in the model's dtype."""
+        self._check_code_tensor(task_code)
+        return self.task_codebook.decode(task_code).to(self.get_input_embeddings().weight.dtype)
+
+    def _task_tensors(
+        self, task_id: torch.Tensor | None, task_code: torch.Tensor | None, batch_size: int
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Checked task ids `(batch,)` or codes `(batch, code_length)` on the codebook's device; one of them is None."""
+        if task_id is not None and task_code is not None:
+            raise ValueError("Give either `task_id` or `task_code`, not both.")
+        device = self.task_codebook.code_vectors.weight.device
+        if task_id is None and task_code is None:
+            default = self.config.default_task
+            if default is None:
+                raise ValueError(
+                    "No task is given: pass `task_id` or `task_code` (or `task=` to `generate`), or set the config's "
+                    "`default_task`."
+                )
+            if default in self.config.added_task_codes:
+                task_code = torch.tensor(self.config.added_task_codes[default], device=device)
+            else:
+                task_id = torch.full((batch_size,), self.task_id_of(default), device=device)
+        if task_id is not None:
+            if task_id.dim() == 0:
+                task_id = task_id.expand(batch_size)
+            if task_id.shape != (batch_size,):
+                raise ValueError(
+                    f"`task_id` has shape {tuple(task_id.shape)}, but a batch of {batch_size} needs ({batch_size},)."
+                )
+            _check_range(task_id, self.config.num_tasks, "`task_id`", "tasks")
+            return task_id.to(device), None
+        if task_code.dim() == 1:
+            task_code = task_code.expand(batch_size, -1)
+        if task_code.dim() != 2 or task_code.shape[0] != batch_size:
+            raise ValueError(
+                f"`task_code` has shape {tuple(task_code.shape)}, but a batch of {batch_size} needs "
+                f"({batch_size}, {self.config.code_length}) or ({self.config.code_length},)."
+            )
+        self._check_code_tensor(task_code)
+        return None, task_code.to(device)
+
+    def _check_code_tensor(self, task_code: torch.Tensor) -> None:
+        if task_code.shape[-1] != self.config.code_length:
+            raise ValueError(
+                f"`task_code` has {task_code.shape[-1]} integers, but a task code of this model has "
+                f"{self.config.code_length}."
+            )
+        _check_range(task_code, self.config.codebook_size, "`task_code`", "code vectors")
+
+    # ------------------------------------------------------------------------------------------- task registry
+
+    @property
+    def task_names(self) -> list[str]:
+        """Names of the training tasks, in order of their ids, then of the added ones."""
+        return [*self.config.task_names, *self.config.added_task_codes]
+
+    def task_codes(self) -> torch.LongTensor:
+        """The codes of all training tasks, `(num_tasks, code_length)`, as the weights give them now."""
+        return self.task_codebook.all_task_codes()
+
+    def task_id_of(self, name: str) -> int:
+        """A training task's id. Raises a ValueError for any other name."""
+        if name not in self.config.task_names:
+            raise ValueError(self._unknown_task(name, self.config.task_names))
+        return self.config.task_names.index(name)
+
+    def task_code_of(self, name: str) -> torch.LongTensor:
+        """A training or added task's code, `(code_length,)`. Raises a ValueError for an unknown name."""
+        if name in self.config.added_task_codes:
+            return torch.tensor(
+                self.config.added_task_codes[name], device=self.task_codebook.code_vectors.weight.device
+            )
+        if name not in self.config.task_names:
+            raise ValueError(self._unknown_task(name, self.task_names))
+        return self.task_codes()[self.task_id_of(name)]
+
+    def add_task(self, name: str, task_code: list[int] | torch.LongTensor) -> None:
+        """Make a found code part of the model, and of every checkpoint saved from now on, under a new name.
+
+        Raises:
+            ValueError: The name is taken, or the code has another length or a value out of range.
+        """
+        if name in self.task_names:
+            raise ValueError(f"There is already a task '{name}'; choose another name.")
+        code = task_code.tolist() if isinstance(task_code, torch.Tensor) else list(task_code)
+        check_code(code, self.config.code_length, self.config.codebook_size, f"The code of '{name}'")
+        self.config.added_task_codes = {**self.config.added_task_codes, name: code}
+
+    @staticmethod
+    def _unknown_task(name: str, known: list[str]) -> str:
+        near = difflib.get_close_matches(name, known, n=3)
+        hint = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else f"it has {len(known)} tasks."
+        return f"This model has no task '{name}': {hint}"
+
+    # ------------------------------------------------------------------- what transformers asks of a model
+
+    def prepare_decoder_input_ids_from_labels(self, labels: torch.LongTensor) -> torch.LongTensor:
+        """Labels `(batch, target_length)` shifted to the right, as data collators ask."""
+        return self.backbone.prepare_decoder_input_ids_from_labels(labels)
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.backbone.get_output_embeddings()
+
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        self.backbone.set_output_embeddings(new_embeddings)
+
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Embedding:
+        """As in transformers; an untied head stays untied and is resized as well."""
+        self._keep_untied_head()
+        embeddings = self.backbone.resize_token_embeddings(*args, **kwargs)
+        self.config.text_config.vocab_size = embeddings.num_embeddings
+        return embeddings
+
+    def tie_weights(self, *args: Any, **kwargs: Any) -> None:
+        """As in transformers; an untied head stays untied."""
+        # While a checkpoint is loaded (`missing_keys`), transformers compares the weights itself.
+        if kwargs.get("missing_keys") is None and not args:
+            self._keep_untied_head()
+        super().tie_weights(*args, **kwargs)
+
+    def _keep_untied_head(self) -> None:
+        """Let the language model forget that its head could be tied, where it is not.
+
+        T5 v1.1's head differs from its embeddings, but transformers 5 keeps no trace of that in the config, and would
+        tie them the next time anything calls `tie_weights`.
+        """
+        head, embeddings = self.get_output_embeddings(), self.get_input_embeddings()
+        tied_keys = self.backbone._tied_weights_keys
+        if head.weight is not embeddings.weight and tied_keys and "lm_head.weight" in tied_keys:
+            self.backbone._tied_weights_keys = {k: v for k, v in tied_keys.items() if k != "lm_head.weight"}
+
+
+def _check_range(values: torch.Tensor, bound: int, name: str, what: str) -> None:
+    """Raise a ValueError for CPU tensors with values outside `[0, bound)`; never waits for an accelerator."""
+    if values.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    if values.is_floating_point():
+        raise ValueError(f"{name} must hold integers, but has dtype {values.dtype}.")
+    wrong = values[(values < 0) | (values >= bound)]
+    if wrong.numel():
+        raise ValueError(
+            f"{name} has the value {int(wrong[0])}, but there are only {bound} {what} (0 to {bound - 1})."
+        )
+
+
+__all__ = ["CTREncoder", "CTRForConditionalGeneration", "CTROutput", "CTRPreTrainedModel"]
