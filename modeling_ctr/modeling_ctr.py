@@ -285,6 +285,38 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
             kwargs.update(task_id=task_id, task_code=task_code)
         return super().generate(inputs, *args, **kwargs)
 
+    def choice_log_likelihoods(
+        self,
+        input_ids: torch.LongTensor,
+        choice_ids: torch.LongTensor,
+        attention_mask: torch.Tensor | None = None,
+        task_id: torch.LongTensor | None = None,
+        task_code: torch.LongTensor | None = None,
+    ) -> torch.FloatTensor:
+        """Summed log-probability of each answer choice, for rank classification (T0's protocol).
+
+        Args:
+            input_ids: `(batch, sequence_length)`; encoded once for all choices.
+            choice_ids: `(batch, num_choices, choice_length)`, end tokens included, padded with -100. Where an example
+                has fewer choices than others, the surplus rows are -100 throughout.
+
+        Returns:
+            `(batch, num_choices)`, float32; -inf where there is no choice.
+        """
+        batch_size, num_choices, choice_length = choice_ids.shape
+        encoder_outputs = self.get_encoder()(input_ids, attention_mask, task_id=task_id, task_code=task_code)
+        labels = choice_ids.reshape(batch_size * num_choices, choice_length)
+        if attention_mask is not None:
+            attention_mask = attention_mask.repeat_interleave(num_choices, 0)
+        logits = self(
+            attention_mask=attention_mask,
+            encoder_outputs=BaseModelOutput(encoder_outputs[0].repeat_interleave(num_choices, 0)),
+            decoder_input_ids=self.prepare_decoder_input_ids_from_labels(labels),
+        ).logits  # (batch * num_choices, choice_length, vocab)
+        token_losses = nn.functional.cross_entropy(logits.float().transpose(1, 2), labels, reduction="none")
+        scores = -token_losses.sum(1).view(batch_size, num_choices)
+        return scores.masked_fill((choice_ids == -100).all(-1), float("-inf"))
+
     def get_encoder(self, modality: str | None = None) -> CTREncoder:
         """The encoder that puts a task's vectors in front of its input; `generate` calls it."""
         return CTREncoder(self.backbone.get_encoder(), self.task_prompt)
