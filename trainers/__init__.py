@@ -1,0 +1,6 @@
+"""Training of CTR models in two stages."""
+
+from trainers.ctr_trainer import CTRTrainer, freeze_for_stage, write_task_codes
+from trainers.training_args import CTRTrainingArguments
+
+__all__ = ["CTRTrainer", "CTRTrainingArguments", "freeze_for_stage", "write_task_codes"]

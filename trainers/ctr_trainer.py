@@ -1,0 +1,270 @@
+"""Seq2SeqTrainer for CTR models: two stages, two losses, codes with every checkpoint, rank-classification accuracy."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import EvalPrediction, Seq2SeqTrainer
+from transformers.optimization import get_wsd_schedule
+from transformers.trainer_utils import EvalLoopOutput, has_length
+from transformers.utils import logging
+
+from modeling_ctr import CTRForConditionalGeneration
+from trainers.codebook_statistics import codebook_statistics, collapse_report
+from trainers.collators import LABEL_PADDING, CTRDataCollator
+from trainers.sampler import LengthGroupedBatchOrder
+from trainers.training_args import CTRTrainingArguments
+
+logger = logging.get_logger(__name__)
+
+TASK_CODES_NAME = "task_codes.json"
+CHOICE_COLUMNS = ("choice_ids", "answer")  # of evaluation batches; not arguments of the model
+# The authors' schedule: 8,000 of 10,000 steps are warm-up and cosine, which ends at a tenth of the peak.
+DECAY_SHARE, FINAL_RATE = 0.8, 0.1
+
+
+class CTRTrainer(Seq2SeqTrainer):
+    """`Seq2SeqTrainer` for a [`CTRForConditionalGeneration`], or a peft model around one.
+
+    Data sets have the columns `input_ids`, `labels` and `task_id`; evaluation sets may also have `choice_ids` and
+    `answer`, and then give accuracies.
+
+    The loss of an optimiser step is the mean over the target tokens of its *global* batch (plus the vq loss, a mean
+    over its examples), however it is split into processes and accumulation steps.
+    """
+
+    def __init__(
+        self,
+        model: CTRForConditionalGeneration | nn.Module | None = None,
+        args: CTRTrainingArguments | None = None,
+        data_collator: Callable | None = None,
+        compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
+        **kwargs: Any,
+    ):
+        if isinstance(model, CTRForConditionalGeneration):
+            freeze_for_stage(model, args)
+        if data_collator is None and model is not None:
+            data_collator = CTRDataCollator(model.config.pad_token_id, model.config.num_tasks)
+        if compute_metrics is None:
+            compute_metrics = self.accuracies
+        super().__init__(
+            model=model, args=args, data_collator=data_collator, compute_metrics=compute_metrics, **kwargs
+        )
+        self._part_sums: dict[str, torch.Tensor] = {}
+        self._num_parts = 0
+        self._last_codes: torch.Tensor | None = None
+        self._collapse_reported = False
+
+    # ----------------------------------------------------------------------------------------------- training
+
+    def call_model_init(self, trial: Any = None) -> nn.Module:
+        model = super().call_model_init(trial)
+        if isinstance(model, CTRForConditionalGeneration):
+            freeze_for_stage(model, self.args)
+        return model
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """The optimiser that `args.optim` names, over the parameter groups of the stage."""
+        if self.optimizer is None:
+            model = self.model if model is None else model
+            optimizer_class, optimizer_kwargs = self.get_optimizer_cls_and_kwargs(self.args, model)
+            groups = parameter_groups(model, self.args, set(self.get_decay_parameter_names(model)))
+            self.optimizer = optimizer_class(groups, **optimizer_kwargs)
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None):
+        if (
+            self.lr_scheduler is None
+            and self.args.lr_scheduler_type == "warmup_stable_decay"
+            and not self.args.lr_scheduler_kwargs
+        ):
+            num_warmup_steps = self.args.get_warmup_steps(num_training_steps)
+            self.lr_scheduler = get_wsd_schedule(
+                self.optimizer if optimizer is None else optimizer,
+                num_warmup_steps=num_warmup_steps,
+                num_stable_steps=0,
+                num_decay_steps=max(round(DECAY_SHARE * num_training_steps) - num_warmup_steps, 1),
+                min_lr_ratio=FINAL_RATE,
+            )
+            self._created_lr_scheduler = True
+        return super().create_scheduler(num_training_steps, optimizer)
+
+    def _get_train_sampler(self, train_dataset: Any = None):
+        train_dataset = self.train_dataset if train_dataset is None else train_dataset
+        if self.args.train_sampling_strategy != "group_by_length" or not has_length(train_dataset):
+            return super()._get_train_sampler(train_dataset)
+        return LengthGroupedBatchOrder(
+            [len(row) for row in train_dataset["input_ids"]],
+            self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size,
+            self.args.seed if self.args.data_seed is None else self.args.data_seed,
+        )
+
+    def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device):
+        """The micro-batches of one optimiser step, and the number of target tokens in them over all processes."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        num_tokens = torch.stack([(b["labels"] != LABEL_PADDING).sum() for b in batches]).sum() if batches else None
+        if num_tokens is not None and self.args.world_size > 1:
+            num_tokens = self.accelerator.reduce(num_tokens.to(device), reduction="sum")
+        return batches, num_tokens
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> torch.Tensor | tuple[torch.Tensor, Any]:
+        """`lm_loss + vq_loss`, with label smoothing where asked for.
+
+        In training the language-model part is scaled such that the Trainer's mean over accumulation steps and the
+        mean over processes come out as the mean over all target tokens of the global batch.
+        """
+        outputs = model(**{name: value for name, value in inputs.items() if name not in CHOICE_COLUMNS})
+        lm_loss, labels = outputs.lm_loss, inputs["labels"]
+        if self.args.label_smoothing_factor > 0:
+            lm_loss = F.cross_entropy(
+                outputs.logits.flatten(0, 1), labels.flatten(), label_smoothing=self.args.label_smoothing_factor
+            )
+        if num_items_in_batch is not None:
+            share = (labels != LABEL_PADDING).sum() / num_items_in_batch.to(labels.device)
+            lm_loss = lm_loss * share * self.args.world_size * self.current_gradient_accumulation_steps
+        self._record_parts(lm_loss=lm_loss, vq_loss=outputs.vq_loss)
+        loss = lm_loss if outputs.vq_loss is None else lm_loss + outputs.vq_loss
+        return (loss, outputs) if return_outputs else loss
+
+    # ------------------------------------------------------------------------------------------------ logging
+
+    def _record_parts(self, **parts: torch.Tensor | None) -> None:
+        """Add to the running sums of the parts of the loss, without waiting for the device."""
+        for name, value in parts.items():
+            if value is not None:
+                self._part_sums[name] = self._part_sums.get(name, 0) + value.detach()
+        self._num_parts += 1
+
+    def _pop_parts(self) -> dict[str, float]:
+        """Means of the parts of the loss since the last call, over all processes."""
+        means = {
+            name: self.accelerator.reduce(total / self._num_parts, reduction="mean").item()
+            for name, total in self._part_sums.items()
+        }
+        self._part_sums, self._num_parts = {}, 0
+        return means
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the parts of the loss and the codebook's statistics to the logs of training steps."""
+        if "loss" in logs:
+            logs.update(self._pop_parts())
+            model = self._ctr_model()
+            statistics, self._last_codes = codebook_statistics(model, self._last_codes)
+            logs.update(statistics)
+            self._report_collapse(model)
+        super().log(logs, start_time)
+
+    def _report_collapse(self, model: CTRForConditionalGeneration) -> None:
+        report = collapse_report(self._last_codes, model.config.codebook_size)
+        if report and not self._collapse_reported:
+            logger.warning(f"Step {self.state.global_step}: {report}")
+        self._collapse_reported = report is not None
+
+    # --------------------------------------------------------------------------------------------- evaluation
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        training_parts, self._part_sums = self._part_sums, {}
+        num_training_parts, self._num_parts = self._num_parts, 0
+        output = super().evaluation_loop(*args, **kwargs)
+        prefix = kwargs.get("metric_key_prefix", "eval")
+        output.metrics.update({f"{prefix}_{name}": value for name, value in self._pop_parts().items()})
+        self._part_sums, self._num_parts = training_parts, num_training_parts
+        return output
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, torch.Tensor],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+        **gen_kwargs: Any,
+    ):
+        """The predicted choice of each example, `(batch,)`, and its answer and task id, `(batch, 2)`.
+
+        The answer is -1 where an example has no answer choices. With `predict_with_generate`, as in `Seq2SeqTrainer`.
+        """
+        inputs = self._prepare_inputs(inputs)
+        if prediction_loss_only or self.args.predict_with_generate:
+            inputs = {name: value for name, value in inputs.items() if name not in CHOICE_COLUMNS}
+            return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys, **gen_kwargs)
+        task_ids = inputs["task_id"]
+        predicted = answers = torch.full_like(task_ids, -1)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            loss = self.compute_loss(model, inputs).mean().detach()
+            if "choice_ids" in inputs:
+                scores = self._ctr_model().choice_log_likelihoods(
+                    inputs["input_ids"], inputs["choice_ids"], inputs["attention_mask"], task_id=task_ids
+                )
+                predicted, answers = scores.argmax(1), inputs["answer"]
+        return loss, predicted, torch.stack([answers, task_ids], dim=1)
+
+    def accuracies(self, prediction: EvalPrediction) -> dict[str, float]:
+        """Rank-classification accuracy per task, `accuracy_<task>`, and `accuracy`, their mean.
+
+        Over the examples with answer choices and a known answer; empty where there are none.
+        """
+        if self.args.predict_with_generate:
+            return {}
+        answers, task_ids = prediction.label_ids.T
+        known = answers >= 0
+        correct, task_ids = (prediction.predictions == answers)[known], task_ids[known]
+        if not known.any():
+            return {}
+        names = self._ctr_model().config.task_names
+        by_task = {f"accuracy_{names[i]}": float(correct[task_ids == i].mean()) for i in np.unique(task_ids)}
+        return {"accuracy": float(np.mean(list(by_task.values()))), **by_task}
+
+    # ------------------------------------------------------------------------------------------------- saving
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As in transformers, with the codes of all tasks beside the weights, in `task_codes.json`."""
+        super().save_model(output_dir, _internal_call)
+        if self.args.should_save:
+            write_task_codes(self._ctr_model(), Path(output_dir or self.args.output_dir) / TASK_CODES_NAME)
+
+    def _ctr_model(self) -> CTRForConditionalGeneration:
+        """The CTR model itself, out of whatever peft and accelerate wrap it in."""
+        model = self.accelerator.unwrap_model(self.model)
+        return model if isinstance(model, CTRForConditionalGeneration) else model.get_base_model()
+
+
+def freeze_for_stage(model: CTRForConditionalGeneration, args: CTRTrainingArguments) -> None:
+    """Set what the stage trains: the codebook, and in stage 2 the language model."""
+    model.backbone.requires_grad_(args.stage == 2)
+    model.task_codebook.requires_grad_(True)
+    model.task_codebook.position_maps.requires_grad_(args.train_position_maps)
+
+
+def parameter_groups(model: nn.Module, args: CTRTrainingArguments, decay_names: set[str]) -> list[dict[str, Any]]:
+    """The optimiser's groups: by learning rate (queries or everything else) and by weight decay.
+
+    Task embeddings and code vectors are not decayed: their lengths decide which code is nearest.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        is_query = ".task_embedding." in f".{name}" or ".position_maps." in f".{name}"
+        is_table = ".task_embedding." in f".{name}" or ".code_vectors." in f".{name}"
+        rate = args.query_learning_rate if is_query else args.learning_rate
+        decay = args.weight_decay if name in decay_names and not is_table else 0.0
+        groups.setdefault((rate, decay), []).append(parameter)
+    return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
+
+
+def write_task_codes(model: CTRForConditionalGeneration, path: Path) -> None:
+    """Write every training and added task's code as JSON: a mapping from names to lists of integers."""
+    codes = dict(zip(model.config.task_names, model.task_codes().tolist(), strict=True))
+    lines = [f"  {json.dumps(name)}: {code}" for name, code in (codes | model.config.added_task_codes).items()]
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
