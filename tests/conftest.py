@@ -20,3 +20,110 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("no ../shared folder with the reference material beside this repository")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def tiny_t5_config():
+    """`tiny_t5_config(kind="t5", **fields)`: the config of a very small language model, without dropout.
+
+    `kind` is one of "t5" (v1.0), "t5-v1.1", "mt5", "umt5" and "bart".
+    """
+    from transformers import BartConfig, MT5Config, T5Config, UMT5Config
+
+    def build(kind: str = "t5", **fields):
+        if kind == "bart":
+            defaults = {
+                "vocab_size": 64,
+                "d_model": 16,
+                "encoder_layers": 2,
+                "decoder_layers": 2,
+                "encoder_attention_heads": 2,
+                "decoder_attention_heads": 2,
+                "encoder_ffn_dim": 32,
+                "decoder_ffn_dim": 32,
+                "max_position_embeddings": 64,
+                "dropout": 0.0,
+                "scale_embedding": True,
+                "init_std": 0.5,
+                "pad_token_id": 0,
+                "eos_token_id": 1,
+                "bos_token_id": 2,
+                "decoder_start_token_id": 1,
+                "forced_eos_token_id": 1,
+            }
+            return BartConfig(**(defaults | fields))
+        defaults = {
+            "vocab_size": 64,
+            "d_model": 16,
+            "d_kv": 4,
+            "d_ff": 32,
+            "num_layers": 2,
+            "num_heads": 2,
+            "relative_attention_num_buckets": 8,
+            "relative_attention_max_distance": 16,
+            "dropout_rate": 0.0,
+            "pad_token_id": 0,
+            "eos_token_id": 1,
+            "decoder_start_token_id": 0,
+        }
+        if kind == "t5-v1.1":
+            defaults |= {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
+        return {"t5": T5Config, "t5-v1.1": T5Config, "mt5": MT5Config, "umt5": UMT5Config}[kind](**(defaults | fields))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_ctr_model(tiny_t5_config):
+    """`tiny_ctr_model(kind="t5", seed=0, text_fields=None, **ctr_fields)`: a very small random model in `eval()`.
+
+    Three tasks with four integers in 0..7 each. As in the released models, the head of all kinds but "t5" and "bart"
+    is untied. Weights and distances are large enough for every detail of the input to show in the output.
+    """
+    import torch
+
+    from modeling_ctr import CTRConfig, CTRForConditionalGeneration
+
+    def build(kind: str = "t5", seed: int = 0, text_fields: dict | None = None, **ctr_fields):
+        torch.manual_seed(seed)
+        defaults = {
+            "task_names": ["glue_mrpc", "glue_qqp", "ag_news"],
+            "code_length": 4,
+            "codebook_size": 8,
+            "task_embedding_dim": 10,
+            "code_dim": 12,
+        }
+        if "num_tasks" in ctr_fields:
+            del defaults["task_names"]
+        config = CTRConfig(text_config=tiny_t5_config(kind, **(text_fields or {})), **(defaults | ctr_fields))
+        model = CTRForConditionalGeneration(config)
+        if kind not in ("t5", "bart"):
+            head = model.get_output_embeddings()
+            head.weight = torch.nn.Parameter(torch.randn_like(head.weight))
+        return model.eval()
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_batch():
+    """`tiny_batch(model)`: three right-padded inputs of three tasks, with labels; arguments of `model(...)`."""
+    import torch
+
+    def build(model, seed: int = 0) -> dict:
+        generator = torch.Generator().manual_seed(seed)
+        vocab_size = model.config.text_config.vocab_size
+        input_ids = torch.randint(3, vocab_size, (3, 9), generator=generator)
+        labels = torch.randint(3, vocab_size, (3, 5), generator=generator)
+        attention_mask = torch.ones_like(input_ids)
+        for row, (source, target) in enumerate(((9, 5), (6, 3), (4, 4))):
+            input_ids[row, source - 1], labels[row, target - 1] = 1, 1
+            input_ids[row, source:], attention_mask[row, source:], labels[row, target:] = 0, 0, -100
+        return {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "task_id": torch.tensor([2, 0, 1]),
+            "labels": labels,
+        }
+
+    return build
