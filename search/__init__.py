@@ -1,0 +1,27 @@
+"""Finding the code of a new task: Code Ensemble without labels, Bitwise Search with a few."""
+
+from .bitwise_search import BitwiseSearch
+from .code_ensemble import CodeEnsemble
+from .code_space import code_space_of, full_code_space, task_code_space
+from .objectives import OBJECTIVES, Objective, generation_objective
+from .prompt_scorer import PromptScorer
+from .results import BitwiseSearchResult, CodeEnsembleResult, TaskCodeSearchResult
+from .scorer import CodeScorer
+from .task_code_search import best_training_code
+
+__all__ = [
+    "OBJECTIVES",
+    "BitwiseSearch",
+    "BitwiseSearchResult",
+    "CodeEnsemble",
+    "CodeEnsembleResult",
+    "CodeScorer",
+    "Objective",
+    "PromptScorer",
+    "TaskCodeSearchResult",
+    "best_training_code",
+    "code_space_of",
+    "full_code_space",
+    "generation_objective",
+    "task_code_space",
+]

@@ -1,0 +1,238 @@
+"""Code Ensemble: a task's code without any labels, by a vote of the training tasks' codes (paper, section 3.4.1)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from transformers.utils import logging
+
+from .results import CodeEnsembleResult, EnsembleMember
+from .scorer import CodeScorer
+from .task_code_search import training_codes
+
+logger = logging.get_logger(__name__)
+
+Bias = Literal["total_variation", "largest_share"]
+KeepRule = Literal["exact", "original"]
+# A pair predicts "one label" from this share of the examples on; a vote is not to be trusted when this share of the
+# pairs does.
+ONE_LABEL, NEARLY_ALL = 0.95, 0.9
+
+
+class CodeEnsemble:
+    """Predictions of all training codes, a filter for balance, a majority vote, and the code that agrees most with it.
+
+    Nothing is read from labels: where the examples have answers, they are ignored.
+
+    Args:
+        scorer: Scores the task's unlabelled examples; for several templates a dict of one scorer per template, by
+            name, over the same examples in the same order. Labels must mean the same in all templates.
+        codes: `(num_codes, code_length)`. Default: the codes of the model's training tasks.
+        task_names: A name per code. Default: the model's training tasks.
+        num_codes: How many codes the filter keeps for each template; all, where there are fewer.
+        prior: Expected share of each label, e.g. known class frequencies. Default: uniform over each example's choices.
+        bias, keep_rule: See [`bias_scores`] and [`kept_codes`]; `bias="largest_share", keep_rule="original"` is the
+            authors' filter.
+
+    Raises:
+        ValueError: No answer choices, templates over different examples, or a prior that does not fit.
+    """
+
+    def __init__(
+        self,
+        scorer: CodeScorer | Mapping[str, CodeScorer],
+        codes: torch.LongTensor | None = None,
+        task_names: Sequence[str] | None = None,
+        num_codes: int = 60,
+        prior: Sequence[float] | None = None,
+        bias: Bias = "total_variation",
+        keep_rule: KeepRule = "exact",
+    ):
+        self.scorers = dict(scorer) if isinstance(scorer, Mapping) else {"default": scorer}
+        if not self.scorers:
+            raise ValueError("There are no templates to vote with.")
+        self.codes, self.task_names = training_codes(next(iter(self.scorers.values())), codes, task_names)
+        self.num_codes, self.prior, self.bias, self.keep_rule = num_codes, prior, bias, keep_rule
+        for name, each in self.scorers.items():
+            if not each.has_choices:
+                raise ValueError(f"Code Ensemble votes between answer choices, but template '{name}' has none.")
+
+    def run(self) -> CodeEnsembleResult:
+        """Score, filter, vote and choose."""
+        return ensemble_vote(
+            {name: scorer.choice_log_likelihoods(self.codes) for name, scorer in self.scorers.items()},
+            self.codes,
+            self.task_names,
+            self.num_codes,
+            self.prior,
+            self.bias,
+            self.keep_rule,
+        )
+
+
+def ensemble_vote(
+    scores: Mapping[str, torch.Tensor],
+    codes: torch.LongTensor,
+    task_names: Sequence[str],
+    num_codes: int = 60,
+    prior: Sequence[float] | None = None,
+    bias: Bias = "total_variation",
+    keep_rule: KeepRule = "exact",
+) -> CodeEnsembleResult:
+    """Code Ensemble on given scores, e.g. choice log-likelihoods.
+
+    Ties always go to the first: of equal choices the lower, of equally biased codes the lower, of equally supported
+    labels the lower, of equally agreeing pairs the first in order of templates, then codes.
+
+    Args:
+        scores: Per template `(num_codes, num_examples, num_choices)`, -inf where an example has fewer choices.
+        codes, task_names, num_codes, prior, bias, keep_rule: As for [`CodeEnsemble`].
+
+    Raises:
+        ValueError: The templates' shapes or numbers of choices differ, or the prior does not fit.
+    """
+    arrays = {name: _checked(name, values, len(codes)) for name, values in scores.items()}
+    first_name, first = next(iter(arrays.items()))
+    available = np.isfinite(first[0])  # (num_examples, num_choices)
+    for name, values in arrays.items():
+        if values.shape != first.shape or (np.isfinite(values[0]) != available).any():
+            raise ValueError(
+                f"Templates '{first_name}' and '{name}' cannot vote together: they must have the same examples in the "
+                f"same order, with the same number of choices (scores of shapes {first.shape} and {values.shape})."
+            )
+    num_labels = first.shape[2]
+    expected = _prior(prior, available)
+    # Each list below runs over the pairs: templates in order, then codes.
+    templates = [name for name in arrays for _ in task_names]
+    indices = list(range(len(codes))) * len(arrays)
+    predictions, shares, biases, kept = [], [], [], []
+    for values in arrays.values():
+        predicted = values.argmax(2)  # (num_codes, num_examples); numpy takes the first of equals
+        label_shares = np.stack([(predicted == label).mean(1) for label in range(num_labels)], axis=1)
+        of_template = bias_scores(label_shares, expected, bias)
+        predictions.append(predicted)
+        shares.append(label_shares)
+        biases.append(of_template)
+        kept.append(kept_codes(of_template, num_codes, keep_rule))
+    predictions, shares = np.concatenate(predictions), np.concatenate(shares)
+    biases, kept = np.concatenate(biases), np.concatenate(kept)
+
+    voters = predictions[kept]
+    votes = np.stack([(voters == label).sum(0) for label in range(num_labels)], axis=1)  # (num_examples, num_labels)
+    pseudo_labels = votes.argmax(1)
+    ranked = np.sort(votes, axis=1)
+    runner_up = ranked[:, -2] if num_labels > 1 else 0
+    agreement = (predictions == pseudo_labels).mean(1)
+    winner = int(np.where(kept, agreement, -1.0).argmax())
+
+    one_label_share = float((shares.max(1) >= ONE_LABEL).mean())
+    warning = _warning(one_label_share, pseudo_labels, num_labels)
+    if warning:
+        logger.warning(warning)
+    if len(codes) < num_codes:
+        logger.info(f"Code Ensemble was to keep {num_codes} codes, but there are only {len(codes)}: all of them vote.")
+    return CodeEnsembleResult(
+        code=codes[indices[winner]].tolist(),
+        task_name=task_names[indices[winner]],
+        template=templates[winner],
+        pseudo_accuracy=float(agreement[winner]),
+        pseudo_labels=pseudo_labels.tolist(),
+        margins=((ranked[:, -1] - runner_up) / len(voters)).tolist(),
+        label_shares=[float((pseudo_labels == label).mean()) for label in range(num_labels)],
+        num_voters=len(voters),
+        one_label_share=one_label_share,
+        warning=warning,
+        members=[
+            EnsembleMember(
+                template=templates[i],
+                code_index=indices[i],
+                task_name=task_names[indices[i]],
+                bias=float(biases[i]),
+                kept=bool(kept[i]),
+                label_shares=shares[i].tolist(),
+                pseudo_accuracy=float(agreement[i]),
+            )
+            for i in range(len(indices))
+        ],
+    )
+
+
+def bias_scores(label_shares: np.ndarray, prior: np.ndarray, bias: Bias = "total_variation") -> np.ndarray:
+    """How far each code's predictions are from the prior, `(num_codes,)`.
+
+    The original compares the share of the label that a code predicts most, whichever it is, with the largest share of
+    the prior ("largest_share"). That calls a code unbiased which predicts the wrong label that often, and with three
+    labels one that hardly ever predicts one of them; only for two labels and a uniform prior it agrees with
+    the default. "total_variation", half the summed absolute differences, is zero only where every label is predicted
+    as often as expected, and is the smallest share of predictions that would have to change for that.
+
+    Args:
+        label_shares: `(num_codes, num_labels)`.
+        prior: `(num_labels,)`.
+    """
+    if bias == "total_variation":
+        return np.abs(label_shares - prior).sum(1) / 2
+    if bias == "largest_share":
+        return np.abs(label_shares.max(1) - prior.max())
+    raise ValueError(f"There is no bias score '{bias}': choose 'total_variation' or 'largest_share'.")
+
+
+def kept_codes(scores: np.ndarray, num_codes: int, keep_rule: KeepRule = "exact") -> np.ndarray:
+    """Which codes may vote, `(num_codes,)` bool: the `num_codes` least biased, of equals the first.
+
+    The "original" rule keeps every code whose score is at most the one at index `num_codes` of the sorted scores: one
+    more than asked for, and all that tie with it. Both keep all codes where there are not more than asked for.
+    """
+    if num_codes < 1:
+        raise ValueError(f"At least one code must be kept, not {num_codes}.")
+    if num_codes >= len(scores):
+        return np.ones(len(scores), dtype=bool)
+    order = np.argsort(scores, kind="stable")
+    if keep_rule == "original":
+        return scores <= scores[order[num_codes]]
+    if keep_rule != "exact":
+        raise ValueError(f"There is no keep rule '{keep_rule}': choose 'exact' or 'original'.")
+    kept = np.zeros(len(scores), dtype=bool)
+    kept[order[:num_codes]] = True
+    return kept
+
+
+def _checked(name: str, scores: torch.Tensor, num_codes: int) -> np.ndarray:
+    values = np.asarray(scores, dtype=np.float64)
+    if values.ndim != 3 or values.shape[0] != num_codes or 0 in values.shape:
+        raise ValueError(
+            f"The scores of template '{name}' must have the shape ({num_codes}, num_examples, num_choices), but have "
+            f"{values.shape}."
+        )
+    return values
+
+
+def _prior(prior: Sequence[float] | None, available: np.ndarray) -> np.ndarray:
+    """Expected share of each label, `(num_labels,)`."""
+    if prior is None:
+        return (available / available.sum(1, keepdims=True)).mean(0)
+    values = np.asarray(prior, dtype=np.float64)
+    if values.shape != (available.shape[1],) or (values < 0).any() or abs(values.sum() - 1) > 1e-3:
+        raise ValueError(
+            f"The prior must hold {available.shape[1]} shares that add up to 1, one per answer choice, but is "
+            f"{list(prior)}."
+        )
+    return values
+
+
+def _warning(one_label_share: float, pseudo_labels: np.ndarray, num_labels: int) -> str | None:
+    if num_labels < 2:
+        return "The examples have only one answer choice: there is nothing to vote on."
+    if one_label_share >= NEARLY_ALL:
+        return (
+            f"{one_label_share:.0%} of the (template, code) pairs predict a single label on at least {ONE_LABEL:.0%} of "
+            "the examples: the vote is among near-copies and its winner means little. Try other verbalizers or "
+            "templates, or Bitwise Search with a few labels."
+        )
+    if len(set(pseudo_labels.tolist())) == 1 and len(pseudo_labels) > 1:
+        return (
+            f"The vote gives all {len(pseudo_labels)} examples the label {pseudo_labels[0]}: codes that answer it "
+            "blindly agree with the vote most, so its winner means little."
+        )
+    return None

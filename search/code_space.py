@@ -1,0 +1,51 @@
+"""Which values each position of a task code may take in a search."""
+
+from collections.abc import Sequence
+
+import torch
+
+from modeling_ctr import CTRForConditionalGeneration
+
+CodeSpace = list[list[int]]
+
+
+def task_code_space(model: CTRForConditionalGeneration) -> CodeSpace:
+    """Per position, the values that the model's training tasks use there (paper, section 3.4.2)."""
+    return code_space_of(model.task_codes())
+
+
+def code_space_of(codes: torch.LongTensor) -> CodeSpace:
+    """Per position, the distinct values in `codes` `(num_codes, code_length)`, ascending.
+
+    The original means to sort them but drops the result, so that its order is that of a Python set.
+
+    Raises:
+        ValueError: `codes` is not a non-empty matrix of integers.
+    """
+    codes = check_codes(codes)
+    return [sorted(set(column)) for column in codes.T.tolist()]
+
+
+def full_code_space(code_length: int, codebook_size: int) -> CodeSpace:
+    """Every value at every position: `code_length` lists of 0 to `codebook_size - 1`."""
+    return [list(range(codebook_size)) for _ in range(code_length)]
+
+
+def check_codes(codes: torch.Tensor | Sequence[Sequence[int]]) -> torch.LongTensor:
+    """Codes as a LongTensor `(num_codes, code_length)` on the CPU.
+
+    Raises:
+        ValueError: Not a matrix of integers, or no codes in it.
+    """
+    try:
+        codes = torch.as_tensor(codes).cpu()
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"Codes must be lists of integers of one length ({error}).") from error
+    if codes.dim() != 2 or codes.numel() == 0:
+        raise ValueError(
+            f"Codes must have the shape (num_codes, code_length) and hold at least one, but their shape is "
+            f"{tuple(codes.shape)}."
+        )
+    if codes.is_floating_point():
+        raise ValueError(f"Codes must be integers, but their dtype is {codes.dtype}.")
+    return codes.long()
