@@ -65,6 +65,7 @@ def tiny_t5_config():
             "pad_token_id": 0,
             "eos_token_id": 1,
             "decoder_start_token_id": 0,
+            "initializer_factor": 1.5,
         }
         if kind == "t5-v1.1":
             defaults |= {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
@@ -78,7 +79,8 @@ def tiny_ctr_model(tiny_t5_config):
     """`tiny_ctr_model(kind="t5", seed=0, text_fields=None, **ctr_fields)`: a very small random model in `eval()`.
 
     Three tasks with four integers in 0..7 each. As in the released models, the head of all kinds but "t5" and "bart"
-    is untied. Weights and distances are large enough for every detail of the input to show in the output.
+    is untied. Weights are large enough for every detail of the input to show in the output; generate with
+    `no_repeat_ngram_size=1`, since a tied head would otherwise mostly repeat its input.
     """
     import torch
 
@@ -97,6 +99,10 @@ def tiny_ctr_model(tiny_t5_config):
             del defaults["task_names"]
         config = CTRConfig(text_config=tiny_t5_config(kind, **(text_fields or {})), **(defaults | ctr_fields))
         model = CTRForConditionalGeneration(config)
+        with torch.no_grad():  # as after training: queries and code vectors of one size, so that tasks get different codes
+            model.task_codebook.position_maps.weight.normal_(std=0.3)
+            model.task_codebook.code_vectors.weight.normal_()
+            model.task_codebook.prompt_decoder.weight.normal_()
         if kind not in ("t5", "bart"):
             head = model.get_output_embeddings()
             head.weight = torch.nn.Parameter(torch.randn_like(head.weight))
