@@ -131,14 +131,32 @@ class CTRPreTrainedModel(PreTrainedModel):
 
         Raises:
             OSError: The weight file is truncated or damaged.
+            ValueError: A tensor's shape is not the config's, unless `ignore_mismatched_sizes=True` is given.
         """
+        ignore_mismatched_sizes = kwargs.pop("ignore_mismatched_sizes", False)
+        output_loading_info = kwargs.pop("output_loading_info", False)
         try:
-            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+            model, info = super().from_pretrained(
+                pretrained_model_name_or_path,
+                *args,
+                # transformers' own error refers to a table on the screen; ours says what does not fit.
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                **kwargs,
+            )
         except SafetensorError as error:
             raise OSError(
                 f"The weights in '{pretrained_model_name_or_path}' cannot be read ({error}): the file is truncated or "
                 "damaged. Download or save the checkpoint again."
             ) from error
+        if info["mismatched_keys"] and not ignore_mismatched_sizes:
+            key, found, expected = min(info["mismatched_keys"])
+            raise ValueError(
+                f"The checkpoint '{pretrained_model_name_or_path}' has another shape than the config: '{key}' is "
+                f"{list(found)}, but should be {list(expected)} ({len(info['mismatched_keys'])} such tensors); load it "
+                "with its own config."
+            )
+        return (model, info) if output_loading_info else model
 
 
 class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
