@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.data import SequentialSampler
 from transformers import EvalPrediction, Seq2SeqTrainer
 from transformers.optimization import get_wsd_schedule
 from transformers.trainer_utils import EvalLoopOutput, has_length
@@ -103,6 +104,10 @@ class CTRTrainer(Seq2SeqTrainer):
             self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size,
             self.args.seed if self.args.data_seed is None else self.args.data_seed,
         )
+
+    def _get_eval_sampler(self, eval_dataset: Any):
+        """In order: grouping by length would return the predictions of `predict` in another order than the rows."""
+        return SequentialSampler(eval_dataset) if has_length(eval_dataset) and self.args.world_size == 1 else None
 
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device):
         """The micro-batches of one optimiser step, and the number of target tokens in them over all processes."""
