@@ -48,7 +48,7 @@ class BitwiseSearch:
         seed: Of the random walk. Each search has a generator of its own.
         max_evaluations: End after so many distinct codes.
         top_k: How many of the best codes to return.
-        prune: Stop evaluating a code once its terms on some of the examples add up to more than the best code's value.
+        prune: Stop evaluating a code once its terms on some of the examples show that it cannot become better.
             The found code, its value and the order of decisions stay the same; what is known of the other codes
             (`trace`, `top`) becomes less. Ignored for objectives that are not sums over examples.
         trace_path: A file that every evaluation is appended to. If it is there, its evaluations are not repeated.
@@ -197,7 +197,7 @@ class BitwiseSearch:
     def _is_open(self, key: Key, best: float) -> bool:
         """Whether evaluating a code could still tell something: it is unknown, or was pruned against a worse bound."""
         known = self._known.get(key)
-        return known is None or (known.value is None and known.at_least <= best)
+        return known is None or (known.value is None and is_better(known.at_least, best))
 
     # ------------------------------------------------------------------------------------------- evaluations
 
@@ -254,7 +254,7 @@ class BitwiseSearch:
                 )
 
     def _fill_pruned(self, evaluations: list[Evaluation], codes: torch.LongTensor, best: float) -> None:
-        """Values, and lower bounds for those codes that turned out worse than `best` before all examples were seen."""
+        """Values, and lower bounds for those codes that turned out no better than `best` before all examples were seen."""
         count = self.scorer.num_examples
         terms = torch.zeros(len(codes), count, dtype=torch.float64)
         alive = torch.arange(len(codes))
@@ -275,7 +275,7 @@ class BitwiseSearch:
                 if len(order) == 0:
                     evaluations[index].value = values[index]
                     evaluations[index].terms = terms[index].tolist()
-                elif values[index] > best:
+                elif not is_better(values[index], best):
                     evaluations[index].at_least = values[index]
                     evaluations[index].examples_left = len(order)
                 else:

@@ -212,7 +212,9 @@ def test_generation_by_code(codes):
     generated = scorer.generate(codes, max_new_tokens=4)
     for of_code, code in zip(generated, codes, strict=True):
         for ids, row in zip(of_code, rows, strict=True):
-            expected = model.generate(torch.tensor([row["input_ids"]]), task_code=code, max_new_tokens=4)[0, 1:].tolist()
+            expected = model.generate(torch.tensor([row["input_ids"]]), task_code=code, max_new_tokens=4)[
+                0, 1:
+            ].tolist()
             assert ids == (expected[: expected.index(EOS)] if EOS in expected else expected)
     assert len({str(of_code) for of_code in generated}) > 1
     assert not scorer.has_choices
@@ -299,8 +301,12 @@ def test_recorded_choice_scores(shared, reference_model):
             "answer": int(label.argmax()),
         }
         for ids, mask, choices, masks, label in zip(
-            data["input_ids"], data["attention_mask"], data["candidate_token_ids"], data["candidate_attention_mask"],
-            data["labels"], strict=True,
+            data["input_ids"],
+            data["attention_mask"],
+            data["candidate_token_ids"],
+            data["candidate_attention_mask"],
+            data["labels"],
+            strict=True,
         )  # fmt: skip
     ]
     scorer = CodeScorer(reference_model, rows)

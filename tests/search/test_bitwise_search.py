@@ -1,0 +1,429 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from search import BitwiseSearch, CodeScorer, best_training_code, full_code_space, task_code_space
+from search.objectives import is_better
+
+from .conftest import make_examples, make_model
+
+QUIET = {"progress": False}
+
+
+def lookup(values):
+    """An objective that reads recorded losses; it fails for any other code."""
+    return lambda scorer, codes: torch.tensor([values[tuple(code)] for code in codes.tolist()], dtype=torch.float64)
+
+
+def plain_search(value_of, space, code, steps, draws):
+    """The paper's algorithm, written down directly. Returns codes in order of evaluation and the best code."""
+    seen, best, best_value, order = {code}, code, value_of(code), [code]
+    for _ in range(steps):
+        position = draws.randint(0, len(code) - 1)
+        base = best
+        for value in space[position]:
+            variant = (*base[:position], value, *base[position + 1 :])
+            if variant in seen:
+                continue
+            seen.add(variant)
+            order.append(variant)
+            if is_better(value_of(variant), best_value):
+                best, best_value = variant, value_of(variant)
+    return order, best
+
+
+# --------------------------------------------------------------------------------------------------- recorded
+
+
+def check_recorded_run(run, result):
+    init = run["init_code"]
+    # The original evaluates its start a second time when it first meets it.
+    expected = [e for e in run["evaluations"] if e["code"] != init]
+    found = [e for e in result.trace if e.step >= 0]
+    assert [e.code for e in found] == [e["code"] for e in expected]
+    assert [(e.step, e.position) for e in found] == [(e["step"], e["position"]) for e in expected]
+    assert [e.value for e in found] == pytest.approx([e["loss"] for e in expected], abs=1e-4)
+    (positions,) = result.positions
+    assert positions == run["positions"][: len(positions)]
+    if result.stopped == "epochs":
+        assert positions == run["positions"]
+    else:  # a local optimum: the original draws on, but has nothing left to evaluate
+        assert max(e["step"] for e in run["evaluations"]) < len(positions)
+    assert result.starts[0].loss == pytest.approx(run["init_loss"], abs=1e-4)
+    assert result.code == run["best_code"]
+    assert result.loss == pytest.approx(run["best_loss"], abs=1e-4)
+    assert [t.code for t in result.top] == [t["code"] for t in run["top_results"]]
+    assert [t.loss for t in result.top] == pytest.approx([t["loss"] for t in run["top_results"]], abs=1e-4)
+
+
+def run_again(run, space, scorer, objective, **kwargs):
+    search = BitwiseSearch(
+        scorer,
+        space,
+        objective,
+        run["init_code"],
+        seed=run["seed"],
+        epochs=run["epoch_num"],
+        top_k=1000,
+        **QUIET,
+        **kwargs,
+    )
+    return search.run()
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_the_recorded_runs_on_their_losses(bitwise_reference, number):
+    run = bitwise_reference["runs"][number]
+    losses = {tuple(e["code"]): e["loss"] for e in run["evaluations"]} | {tuple(run["init_code"]): run["init_loss"]}
+    result = run_again(run, bitwise_reference["valid_code_space"], None, lookup(losses))
+    check_recorded_run(run, result)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_the_recorded_runs_with_the_model(bitwise_reference, reference_model, reference_examples, number):
+    run = bitwise_reference["runs"][number]
+    scorer = CodeScorer(reference_model, reference_examples)
+    result = run_again(run, task_code_space(reference_model), scorer, "loss")
+    check_recorded_run(run, result)
+    assert result.evaluations == scorer.evaluations == len({tuple(e["code"]) for e in run["evaluations"]})
+
+
+def test_the_recorded_run_with_pruning(bitwise_reference, reference_model, reference_examples):
+    run = bitwise_reference["runs"][1]
+    scorer = CodeScorer(reference_model, reference_examples, token_budget=200)
+    result = run_again(run, task_code_space(reference_model), scorer, "loss", prune=True)
+    assert result.code == run["best_code"]
+    assert [e.code for e in result.trace if e.step >= 0] == [
+        e["code"] for e in run["evaluations"] if e["code"] != run["init_code"]
+    ]
+
+
+# -------------------------------------------------------------------------------------------------- algorithm
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_it_is_the_plain_algorithm(seed):
+    draw = random.Random(seed)
+    space = [sorted(draw.sample(range(9), 4)) for _ in range(4)]
+    table = {}
+    value_of = lambda code: table.setdefault(code, float(random.Random(str((code, seed))).randrange(30)))  # noqa: E731
+    start = tuple(values[0] for values in space)
+    order, best = plain_search(value_of, space, start, 5 * 4, random.Random(seed))
+    result = BitwiseSearch(
+        None, space, lambda _, codes: torch.tensor([value_of(tuple(c)) for c in codes.tolist()]), start, seed=seed,
+        epochs=5, **QUIET,
+    ).run()  # fmt: skip
+    assert [tuple(e.code) for e in result.trace] == order
+    assert tuple(result.code) == best
+
+
+def distance_to(target):
+    return lambda scorer, codes: (codes - torch.tensor(target)).abs().sum(1).double()
+
+
+def test_cyclic_sweeps_end_at_a_local_optimum():
+    result = BitwiseSearch(
+        None, full_code_space(4, 6), distance_to([3, 1, 4, 1]), [0, 0, 0, 0], order="cyclic", **QUIET
+    ).run()
+    assert result.code == [3, 1, 4, 1] and result.loss == 0
+    # One sweep finds it. The last improvement was position 3's, so positions 0 to 2 have to be tried again.
+    assert result.positions == [[0, 1, 2, 3, 0, 1, 2]]
+    assert result.stopped == "local_optimum"
+
+
+def test_each_step_is_one_batch():
+    sizes = []
+
+    def objective(scorer, codes):
+        sizes.append(len(codes))
+        return distance_to([3, 1, 4])(scorer, codes)
+
+    BitwiseSearch(None, full_code_space(3, 6), objective, [0, 0, 0], order="cyclic", **QUIET).run()
+    assert sizes == [1, 5, 5, 5, 5, 5]
+
+
+def test_no_code_is_evaluated_twice():
+    result = BitwiseSearch(None, full_code_space(3, 4), distance_to([3, 1, 2]), [0, 0, 0], epochs=50, **QUIET).run()
+    codes = [tuple(e.code) for e in result.trace]
+    assert len(codes) == len(set(codes)) == result.evaluations
+
+
+@pytest.mark.parametrize("budget", [1, 2, 7, 11])
+def test_a_budget_of_evaluations(budget):
+    search = lambda n: BitwiseSearch(  # noqa: E731
+        None, full_code_space(3, 6), distance_to([3, 1, 4]), [0, 0, 0], max_evaluations=n, **QUIET
+    )
+    result, unlimited = search(budget).run(), search(None).run()
+    assert result.evaluations == budget and result.stopped == "max_evaluations"
+    assert result.trace == unlimited.trace[:budget]
+    assert result.loss == min(e.value for e in result.trace)
+
+
+def test_several_starts_keep_the_best():
+    # A ridge that single positions cannot cross: only the second start is on the right side.
+    def objective(scorer, codes):
+        far = codes.sum(1) >= 10
+        return torch.where(far, 15 - codes.sum(1), 3 + codes.sum(1)).double()
+
+    starts = [[0, 0, 0], [5, 4, 4]]
+    result = BitwiseSearch(None, full_code_space(3, 6), objective, starts, **QUIET).run()
+    assert [start.code for start in result.starts] == starts
+    assert [best.code for best in result.best_of_starts] == [[0, 0, 0], [5, 5, 5]]
+    assert (result.code, result.loss) == ([5, 5, 5], 0)
+    assert {e.start for e in result.trace} == {0, 1}
+
+
+def test_a_later_start_takes_what_earlier_ones_found():
+    calls = []
+
+    def objective(scorer, codes):
+        calls.extend(map(tuple, codes.tolist()))
+        return distance_to([2, 2])(scorer, codes)
+
+    result = BitwiseSearch(None, full_code_space(2, 3), objective, [[0, 0], [0, 1], [0, 0]], **QUIET).run()
+    assert len(calls) == len(set(calls)) == result.evaluations
+    assert [best.code for best in result.best_of_starts] == [[2, 2], [2, 2]]  # one start was there twice
+
+
+def test_the_default_start_is_the_best_training_code(model, examples):
+    scorer = CodeScorer(model, examples)
+    expected = best_training_code(scorer)
+    result = BitwiseSearch(scorer, task_code_space(model), **QUIET).run()
+    assert result.starts[0].code == expected.code
+    assert result.objective == "normalized_loss"
+    assert result.loss <= expected.loss
+    assert result.loss == pytest.approx(min(e.value for e in result.trace))
+    ranked = sorted({tuple(row.code): row.loss for row in expected.table}.items(), key=lambda item: item[1])
+    several = BitwiseSearch(scorer, task_code_space(model), num_starts=3, **QUIET).run()
+    assert [tuple(start.code) for start in several.starts] == [code for code, _ in ranked[:3]]
+
+
+def test_seeds_and_no_global_state(model, examples):
+    def positions(seed):
+        search = BitwiseSearch(CodeScorer(model, examples), task_code_space(model), seed=seed, **QUIET)
+        return search.run().positions
+
+    random.seed(0)
+    state = random.getstate()
+    first = positions(1)
+    assert positions(1) == first and positions(2) != first
+    assert random.getstate() == state
+
+
+@pytest.mark.parametrize("objective", ["normalized_loss", "loss", "accuracy"])
+def test_objectives_and_token_budgets(model, examples, objective):
+    results = []
+    for budget in (25, 4000):
+        scorer = CodeScorer(model, examples, token_budget=budget)
+        results.append(BitwiseSearch(scorer, task_code_space(model), objective, **QUIET).run())
+    assert results[0].code == results[1].code
+    assert [e.code for e in results[0].trace] == [e.code for e in results[1].trace]
+    assert results[0].loss == pytest.approx(results[1].loss, rel=1e-5)
+    assert results[0].top[0].loss == min(t.loss for t in results[0].top)
+
+
+# ---------------------------------------------------------------------------------------------------- pruning
+
+
+def test_pruning_stops_a_code_that_can_only_draw_level(model):
+    """By accuracy a start that is always right leaves nothing to win: one batch of examples is enough to see that."""
+    rows = make_examples(30)
+    scorer = CodeScorer(model, rows, token_budget=100)
+    for row, answer in zip(rows, scorer.predictions([[1, 2, 3]])[0].tolist(), strict=True):
+        row["answer"] = answer
+    scorer = CodeScorer(model, rows, token_budget=100)
+    search = BitwiseSearch(scorer, full_code_space(3, 12), "accuracy", [1, 2, 3], prune=True, **QUIET)
+    result = search.run()
+    assert result.loss == 0 and result.code == [1, 2, 3]
+    assert result.pairs_pruned > 0.9 * 33 * 30
+
+
+@pytest.mark.parametrize("objective", ["normalized_loss", "loss", "accuracy"])
+@pytest.mark.parametrize("seed", range(3))
+def test_pruning_changes_no_decision(objective, seed):
+    model, rows = make_model(seed=seed).eval(), make_examples(30, seed)
+    kwargs = {"objective": objective, "num_starts": 3, "seed": seed, **QUIET}
+    plain_scorer, scorer = (CodeScorer(model, rows, token_budget=300) for _ in range(2))
+    plain = BitwiseSearch(plain_scorer, full_code_space(3, 12), **kwargs).run()
+    pruned = BitwiseSearch(scorer, full_code_space(3, 12), prune=True, **kwargs).run()
+    assert pruned.code == plain.code
+    assert pruned.loss == pytest.approx(plain.loss, rel=1e-6)
+    assert pruned.positions == plain.positions
+    values = {tuple(e.code): e.value for e in plain.trace}
+    for evaluation in pruned.trace:
+        true = values[tuple(evaluation.code)]
+        if evaluation.value is None:
+            assert evaluation.at_least <= true * (1 + 1e-6) and evaluation.examples_left > 0
+        else:
+            assert evaluation.value == pytest.approx(true, rel=1e-6)
+    pairs = scorer.prompt_scorer.pairs_scored
+    assert pairs + pruned.pairs_pruned == plain_scorer.prompt_scorer.pairs_scored
+    if objective == "normalized_loss":
+        assert pruned.pairs_pruned > 0
+
+
+# ------------------------------------------------------------------------------------------------------- trace
+
+
+def trace_search(path, model, rows, **kwargs):
+    scorer = CodeScorer(model, rows, token_budget=200)
+    kwargs = {"num_starts": 2, "trace_path": path, **QUIET, **kwargs}
+    return BitwiseSearch(scorer, task_code_space(model), **kwargs), scorer
+
+
+@pytest.mark.parametrize("prune", [False, True])
+def test_a_trace_cut_anywhere_is_completed(tmp_path, model, examples, prune):
+    path = tmp_path / "trace.jsonl"
+    search, _ = trace_search(path, model, examples, prune=prune)
+    expected = search.run()
+    content = path.read_bytes()
+    assert len(content.splitlines()) == 1 + len(expected.trace)
+    for cut in range(0, len(content), 997):
+        path.write_bytes(content[:cut])
+        finished = max(0, content[:cut].count(b"\n") - 1)
+        search, scorer = trace_search(path, model, examples, prune=prune)
+        result = search.run()
+        assert (result.code, result.positions) == (expected.code, expected.positions)
+        assert result.loss == pytest.approx(expected.loss, rel=1e-6)
+        assert [e.code for e in result.trace] == [e.code for e in expected.trace]
+        assert scorer.evaluations <= len(expected.trace) - finished
+        assert len(path.read_bytes().splitlines()) == 1 + len(expected.trace)
+
+
+def test_a_finished_trace_needs_no_model(tmp_path, model, examples):
+    first, _ = trace_search(tmp_path / "t.jsonl", model, examples)
+    again, scorer = trace_search(tmp_path / "t.jsonl", model, examples)
+    assert first.run() == again.run()
+    assert scorer.evaluations == 0
+
+
+SCRIPT = """
+import sys, time
+from search import BitwiseSearch, CodeScorer, full_code_space
+sys.path.insert(0, sys.argv[2])
+import importlib.util
+spec = importlib.util.spec_from_file_location("shared_models", sys.argv[2] + "/conftest.py")
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+model = module.make_model().eval()
+scorer = CodeScorer(model, module.make_examples())
+BitwiseSearch(scorer, full_code_space(3, 12), trace_path=sys.argv[1], num_starts=7, progress=False).run().save(sys.argv[1] + ".json")
+"""
+
+
+@pytest.mark.slow
+def test_killed_runs_end_with_the_same_result(tmp_path):
+    """SIGKILL at several moments; each next run goes on from there."""
+    from search import BitwiseSearchResult
+
+    here = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": str(here.parents[1])}
+
+    def start(name):
+        return subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path / name), str(here)], env=environment)
+
+    assert start("whole").wait(120) == 0
+    total = len((tmp_path / "whole").read_bytes().splitlines())
+    for part in (0.2, 0.6):
+        process = start("killed")
+        path = tmp_path / "killed"
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            if path.exists() and path.read_bytes().count(b"\n") > part * total:
+                process.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.001)
+        process.wait(60)
+    assert start("killed").wait(120) == 0
+    whole, killed = (BitwiseSearchResult.load(tmp_path / f"{name}.json") for name in ("whole", "killed"))
+    assert [e.code for e in killed.trace] == [e.code for e in whole.trace]
+    assert (killed.code, killed.loss) == (whole.code, pytest.approx(whole.loss, rel=1e-6))
+    codes = [json.loads(line)["code"] for line in (tmp_path / "killed").read_text().splitlines()[1:]]
+    assert len(codes) == len({tuple(code) for code in codes}) == whole.evaluations
+
+
+def test_a_trace_of_something_else_is_refused(tmp_path, model, examples):
+    path = tmp_path / "trace.jsonl"
+    trace_search(path, model, examples)[0].run()
+    before = path.read_bytes()
+    for other, message in [
+        (trace_search(path, make_model(seed=5), examples), "model: .* there, .* here"),
+        (trace_search(path, model, examples[1:]), "data: "),
+        (trace_search(path, model, examples, seed=8), r"\(seed: 42 there, 8 here\)"),
+        (trace_search(path, model, examples, objective="loss"), 'objective: "normalized_loss" there, "loss" here'),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            other[0].run()
+        assert path.read_bytes() == before
+
+
+def test_damaged_traces(tmp_path, model, examples):
+    path = tmp_path / "trace.jsonl"
+    trace_search(path, model, examples)[0].run()
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:3], b'{"start": 0}\n', *lines[4:]]))
+    with pytest.raises(ValueError, match="Line 4 of the trace"):
+        trace_search(path, model, examples)[0].run()
+    path.write_bytes(b"".join([*lines[:3], *lines[5:]]))
+    with pytest.raises(ValueError, match="does not go as this search does"):
+        trace_search(path, model, examples)[0].run()
+    path.write_bytes(b"notes\n")
+    with pytest.raises(ValueError, match="is no search trace"):
+        trace_search(path, model, examples)[0].run()
+
+
+def test_ctrl_c_leaves_a_result():
+    calls = 0
+
+    def objective(scorer, codes):
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            raise KeyboardInterrupt
+        return distance_to([3, 1, 4])(scorer, codes)
+
+    result = BitwiseSearch(None, full_code_space(3, 6), objective, [0, 0, 0], order="cyclic", **QUIET).run()
+    assert result.stopped == "interrupted"
+    assert result.code == [3, 1, 0]
+
+
+# ---------------------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"code_space": [[1], []]}, "at least one value for every position"),
+        ({"code_space": [[1], [2]]}, "3 positions, but the code space has 2"),
+        ({"order": "best"}, "no order 'best'"),
+        ({"epochs": 0}, "`epochs` must be at least 1"),
+        ({"num_starts": 0}, "`num_starts` must be at least 1"),
+        ({"max_evaluations": 0}, "`max_evaluations` must be at least 1"),
+        ({"objective": "f1"}, "no objective 'f1'"),
+        ({"start_codes": [[0.5, 1, 2]]}, "must be integers"),
+    ],
+)
+def test_wrong_arguments(change, message):
+    arguments = {"code_space": full_code_space(3, 4), "objective": distance_to([1, 1, 1]), "start_codes": [0, 0, 0]}
+    with pytest.raises(ValueError, match=message):
+        BitwiseSearch(None, **{**arguments, **change})
+
+
+def test_unlabelled_examples_are_refused(model):
+    scorer = CodeScorer(model, make_examples(labelled=False))
+    with pytest.raises(ValueError, match="needs the answer of every example"):
+        BitwiseSearch(scorer, task_code_space(model), **QUIET).run()
+
+
+def test_an_objective_that_is_not_a_number():
+    search = BitwiseSearch(None, full_code_space(2, 3), lambda _, codes: codes[:, 0] * float("nan"), [0, 0], **QUIET)
+    with pytest.raises(ValueError, match=r"objective of code \[0, 0\] is nan"):
+        search.run()

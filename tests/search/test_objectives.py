@@ -1,0 +1,61 @@
+import pytest
+import torch
+
+from search import OBJECTIVES, CodeScorer, generation_objective
+from search.objectives import is_better, objective_name, resolve_objective
+
+from .conftest import make_examples
+
+
+def test_values_by_definition(model, examples, codes):
+    scorer = CodeScorer(model, examples)
+    scores = scorer.choice_log_likelihoods(codes)
+    answers = torch.tensor([row["answer"] for row in examples])
+    gold = scores.gather(2, answers.expand(6, -1)[..., None])[..., 0]
+    loss, normalized, accuracy = (OBJECTIVES[name] for name in ("loss", "normalized_loss", "accuracy"))
+    torch.testing.assert_close(loss(scorer, codes), -gold.sum(1))
+    torch.testing.assert_close(normalized(scorer, codes), -(gold - scores.logsumexp(2)).mean(1))
+    torch.testing.assert_close(accuracy(scorer, codes), 1 - scorer.accuracies(codes))
+
+
+@pytest.mark.parametrize("name", list(OBJECTIVES))
+def test_terms_are_never_negative_and_add_up(model, examples, codes, name):
+    scorer, objective = CodeScorer(model, examples), OBJECTIVES[name]
+    terms = objective.terms(scorer, codes, None)
+    assert (terms >= 0).all()
+    part = objective.terms(CodeScorer(model, examples), codes, torch.tensor([4, 1]))
+    torch.testing.assert_close(part, terms[:, [4, 1]], rtol=1e-5, atol=1e-8)
+    torch.testing.assert_close(objective.value(terms.sum(1), 9), objective(scorer, codes))
+
+
+def test_the_default_depends_on_the_examples(model, examples):
+    free_form = [{"input_ids": row["input_ids"], "labels": row["labels"]} for row in examples]
+    assert resolve_objective(None, CodeScorer(model, examples)).name == "normalized_loss"
+    assert resolve_objective(None, CodeScorer(model, free_form)).name == "loss"
+
+
+def test_an_unknown_objective(model, examples):
+    with pytest.raises(ValueError, match="no objective 'los': choose one of"):
+        resolve_objective("los", CodeScorer(model, examples))
+
+
+@pytest.mark.parametrize("name", ["normalized_loss", "accuracy", "loss"])
+def test_unlabelled_examples(model, codes, name):
+    with pytest.raises(ValueError, match="labelled examples"):
+        OBJECTIVES[name](CodeScorer(model, make_examples(labelled=False)), codes)
+
+
+def test_rounding_makes_nothing_better():
+    assert not is_better(150.0 - 1e-5, 150.0)
+    assert is_better(149.9, 150.0)
+    assert not is_better(float("nan"), 1.0)
+
+
+def test_generation(model, examples, codes, monkeypatch):
+    scorer = CodeScorer(model, examples)
+    monkeypatch.setattr(
+        scorer, "generate", lambda codes, **kwargs: [[[c[0]] for _ in examples] for c in codes.tolist()]
+    )
+    objective = generation_objective(lambda number, ids: ids[0] + number, max_new_tokens=3)
+    assert objective(scorer, codes).tolist() == (-(codes[:, 0].double() + 4)).tolist()
+    assert objective_name(objective).endswith("generation_metric")
