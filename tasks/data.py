@@ -1,0 +1,229 @@
+"""Rows of a data set: from the Hub, from local files, or from a folder that holds one folder per data set.
+
+A template file may say where its rows come from, under the key ``data``; everything in it is optional::
+
+    data:
+      path: json                       # as for datasets.load_dataset: a Hub name, a builder, a folder
+      name: default                    # configuration (subset) of a Hub data set
+      data_files: {train: train.jsonl, validation: dev.jsonl}    # relative to the template file
+      revision: refs/convert/parquet
+      train_split: train               # slices such as train[:80%] are allowed
+      evaluation_split: validation
+
+Without ``path`` it follows from the ending of the data files (.json, .jsonl, .csv, .tsv, .parquet, also .gz), without
+``data`` the rows are those of the Hub's data set of that name. ``{subset}`` in any text stands for the subset's name.
+So a task of one's own is one YAML file beside its rows::
+
+    dataset: my_reviews
+    data: {data_files: {train: train.csv, validation: dev.csv}}
+    templates:
+      text: {answer_choices: bad ||| good, jinja: "{{text}} ||| {{answer_choices[label]}}"}
+"""
+
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, DatasetDict, load_dataset
+from transformers.utils import logging
+
+from .template import TemplateFile
+
+logger = logging.get_logger(__name__)
+
+_BUILDERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
+
+
+class DataError(ValueError):
+    """Rows that cannot be had: no such data set, split or file, or no rows in it."""
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where rows come from: arguments of `datasets.load_dataset`, and which split is used for what.
+
+    Args:
+        path: Hub name, builder (`json`, `csv`, `parquet`) or folder.
+        name: Configuration of a Hub data set.
+        data_dir: Folder of data files.
+        data_files: A file (or pattern), a list of them, or one of these for each split.
+        revision: Version of a Hub data set.
+        train_split: Split for training and few-shot draws; None takes `train`.
+        evaluation_split: Split for evaluation; None takes `validation`, else `test`.
+    """
+
+    path: str
+    name: str | None = None
+    data_dir: str | None = None
+    data_files: Any = None
+    revision: str | None = None
+    train_split: str | None = None
+    evaluation_split: str | None = None
+
+
+@dataclass(frozen=True)
+class SplitRows:
+    """The rows of one data set. Where it has one split only, `train` and `evaluation` are that split."""
+
+    dataset: str
+    train: Dataset
+    evaluation: Dataset
+    train_split: str
+    evaluation_split: str
+
+
+def data_source(template_file: TemplateFile, subset: str | None) -> DataSource:
+    """The source that a template file names for one of its subsets, with local paths made absolute.
+
+    Raises:
+        DataError: Unknown key, or data files whose format cannot be told.
+    """
+    folder = template_file.path.parent
+    data = _fill_subset(dict(template_file.data), subset)
+    known = [field.name for field in fields(DataSource)]
+    for key in data:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
+            raise DataError(f"{template_file.path}: unknown key {key!r} under 'data'; {hint}")
+    if "data_files" in data:
+        data["data_files"] = _resolve(data["data_files"], folder)
+    if "data_dir" in data:
+        data["data_dir"] = _resolve(data["data_dir"], folder)
+    if "path" not in data:
+        if "data_files" in data:
+            data["path"] = _builder_of(data["data_files"], template_file.path)
+        else:
+            data = {"path": template_file.dataset, "name": subset, **data}
+    elif (folder / data["path"]).is_dir():
+        data["path"] = str(folder / data["path"])
+    return DataSource(**data)
+
+
+def load_rows(dataset: str, source: DataSource | None = None, data_dir: str | Path | None = None) -> SplitRows:
+    """Loads the rows of a data set.
+
+    Args:
+        dataset: Its name, with the subset after a slash (`super_glue/rte`).
+        source: Where to load it from; None takes the Hub's data set of that name.
+        data_dir: A folder with one folder per data set, named like it with `_` for `/`, holding
+            `{train,validation,test}.{jsonl,json,csv,parquet}`, perhaps gzipped. Where it has the data set, this goes
+            before `source`. Its `index.json`, if there is one, may name other folders: entries of `datasets` with
+            `folder` and `hf_name`.
+
+    Raises:
+        DataError: The data set, or a split that is asked for, cannot be loaded, or has no rows.
+    """
+    folder = None if data_dir is None else _folder_of(dataset, Path(data_dir))
+    if folder is not None:
+        files = _split_files(folder)
+        if not files:
+            raise DataError(f"{folder} has no data files named after their split, such as train.jsonl.")
+        source = DataSource(path=_builder_of(files, folder), data_files=files)
+    elif source is None:
+        path, _, name = dataset.partition("/")
+        source = DataSource(path=path, name=name or None)
+
+    loaded: DatasetDict | None = None
+    if source.train_split is None or source.evaluation_split is None:
+        loaded = _load(dataset, source, None, data_dir)
+    train_split = source.train_split or _pick(loaded, ("train",))
+    evaluation_split = source.evaluation_split or _pick(loaded, ("validation", "test"))
+    if train_split is None and evaluation_split is None:
+        raise DataError(
+            f"Data set {dataset!r} has none of the splits train, validation and test, but {', '.join(loaded)}; name "
+            "train_split and evaluation_split under 'data' in its template file."
+        )
+    if train_split is None or evaluation_split is None or train_split == evaluation_split:
+        train_split = evaluation_split = train_split or evaluation_split
+        logger.warning(f"Data set {dataset!r} has one split only ({train_split}), for training and for evaluation.")
+
+    def split_rows(split: str) -> Dataset:
+        rows = loaded[split] if loaded is not None and split in loaded else _load(dataset, source, split, data_dir)
+        if not len(rows):
+            raise DataError(f"Split {split!r} of data set {dataset!r} has no rows.")
+        return rows
+
+    train = split_rows(train_split)
+    evaluation = train if evaluation_split == train_split else split_rows(evaluation_split)
+    return SplitRows(dataset, train, evaluation, train_split, evaluation_split)
+
+
+def _load(dataset: str, source: DataSource, split: str | None, data_dir: str | Path | None) -> Any:
+    arguments = {key: getattr(source, key) for key in ("name", "data_dir", "data_files", "revision")}
+    arguments = {key: value for key, value in arguments.items() if value is not None}
+    if source.path == "csv" and all(".tsv" in Path(file).name for file in _flat(source.data_files)):
+        arguments["sep"] = "\t"
+    try:
+        return load_dataset(source.path, split=split, **arguments)
+    # load_dataset raises a dozen types for what is one matter to the reader: these rows are not to be had.
+    except Exception as error:
+        what = f"Data set {dataset!r}" if split is None else f"Split {split!r} of data set {dataset!r}"
+        where = "" if data_dir is None else f"{data_dir} has no folder for it, and "
+        raise DataError(f"{what} cannot be loaded: {where}load_dataset({source.path!r}) says: {error}") from error
+
+
+def _pick(loaded: DatasetDict, preferred: tuple[str, ...]) -> str | None:
+    return next((split for split in preferred if split in loaded), None)
+
+
+def _folder_of(dataset: str, data_dir: Path) -> Path | None:
+    if not data_dir.is_dir():
+        raise DataError(f"There is no data folder {data_dir}.")
+    folder = data_dir / dataset.replace("/", "_")
+    index = data_dir / "index.json"
+    if not folder.is_dir() and index.is_file():
+        entries = json.loads(index.read_text(encoding="utf-8")).get("datasets", [])
+        named = [entry["folder"] for entry in entries if entry.get("hf_name") == dataset]
+        if named:
+            folder = data_dir / named[0]
+    return folder if folder.is_dir() else None
+
+
+def _split_files(folder: Path) -> dict[str, str]:
+    files = {}
+    for split in ("train", "validation", "test"):
+        for ending in _BUILDERS:
+            for file in (folder / f"{split}{ending}", folder / f"{split}{ending}.gz"):
+                if file.is_file():
+                    files[split] = str(file)
+    return files
+
+
+def _flat(files: Any) -> list[str]:
+    if files is None:
+        return []
+    if isinstance(files, Mapping):
+        return [file for value in files.values() for file in _flat(value)]
+    return [str(files)] if isinstance(files, (str, Path)) else [str(file) for file in files]
+
+
+def _builder_of(files: Any, where: Path) -> str:
+    endings = {next((e for e in reversed(Path(file).suffixes) if e != ".gz"), "") for file in _flat(files)}
+    builders = {_BUILDERS.get(ending.lower()) for ending in endings}
+    if len(builders) != 1 or None in builders:
+        raise DataError(
+            f"{where}: cannot tell the format of data files ending in {sorted(endings)}; use one of "
+            f"{', '.join(_BUILDERS)}, or name 'path'."
+        )
+    return builders.pop()
+
+
+def _resolve(value: Any, folder: Path) -> Any:
+    """Local paths relative to the folder; patterns and addresses (hf://, https://) as they are."""
+    if isinstance(value, Mapping):
+        return {key: _resolve(item, folder) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_resolve(item, folder) for item in value]
+    return value if "://" in value else str(folder / value)
+
+
+def _fill_subset(value: Any, subset: str | None) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _fill_subset(item, subset) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_fill_subset(item, subset) for item in value]
+    return value.replace("{subset}", subset or "") if isinstance(value, str) else value

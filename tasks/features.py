@@ -1,0 +1,299 @@
+"""Rows to token ids: what the model is trained on, and what codes are scored on.
+
+Columns (one row per example; padding is the collator's business):
+
+- `input_ids`: list of int32, ends in EOS.
+- `labels`: list of int32, the target, ends in EOS.
+- `task_id`: int64.
+
+and for evaluation and search also
+
+- `choice_ids`: one list of int32 per answer choice, each ending in EOS; no such column for free-form tasks.
+- `answer`: int64, index of the gold choice, -1 where it is unknown or the task has no choices.
+- `row`: int64, position in the given rows, by which the examples of several templates of a data set are matched.
+
+`datasets` keeps the result on disk beside the rows it was made from. Its fingerprint is ours: of the rows, the template,
+the tokenizer and the lengths, so that a change to one of them makes new features and a change elsewhere does not.
+"""
+
+import copy
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from datasets import Dataset, Features, List, Value
+from transformers import PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from .data import DataError
+from .task import Example, Task
+from .template import TemplateError
+
+logger = logging.get_logger(__name__)
+
+# Part of every fingerprint: raise it when this file makes other features of the same rows.
+FORMAT_VERSION = 1
+# A shortened row is rendered and measured again at most so often; one or two are enough unless a field appears twice.
+_MAX_CUTS = 8
+
+_TRAINING_FEATURES = {"input_ids": List(Value("int32")), "labels": List(Value("int32")), "task_id": Value("int64")}
+
+
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None:
+    """Checks that a tokenizer can serve a model.
+
+    Args:
+        tokenizer: The tokenizer.
+        vocab_size: Number of rows of the model's input embedding.
+
+    Raises:
+        ValueError: It has no EOS or padding token, or makes ids that the model has no embedding for.
+    """
+    name = tokenizer.name_or_path or type(tokenizer).__name__
+    for token, token_id in (("EOS", tokenizer.eos_token_id), ("padding", tokenizer.pad_token_id)):
+        if token_id is None:
+            raise ValueError(f"The tokenizer {name!r} has no {token} token; set one that the model was trained with.")
+    highest = max(tokenizer.get_vocab().values())
+    if highest >= vocab_size:
+        raise ValueError(
+            f"The tokenizer {name!r} makes ids up to {highest}, but the model has embeddings for {vocab_size} tokens "
+            "only; use the tokenizer that the model was trained with."
+        )
+
+
+class FeatureBuilder:
+    """Makes features of rows.
+
+    Args:
+        tokenizer: Its EOS is put at the end of inputs, targets and choices unless it does so itself.
+        max_source_length: Greatest number of tokens of an input, EOS included. Longer ones lose the end of the
+            template's longest field, never question or choices; only where that is not enough they are cut at the end.
+        max_target_length: Greatest number of tokens of a target or a choice, EOS included.
+        num_proc: Processes to tokenise with; None is this one.
+
+    Raises:
+        ValueError: The tokenizer has no EOS token.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        max_source_length: int = 384,
+        max_target_length: int = 32,
+        num_proc: int | None = None,
+    ):
+        if tokenizer.eos_token_id is None:
+            raise ValueError(
+                f"The tokenizer {tokenizer.name_or_path!r} has no EOS token; inputs and targets need one."
+            )
+        self.tokenizer = tokenizer
+        self.max_source_length = max_source_length
+        self.max_target_length = max_target_length
+        self.num_proc = num_proc
+        self._settings = [FORMAT_VERSION, tokenizer_fingerprint(tokenizer), max_source_length, max_target_length]
+
+    def training(self, task: Task, rows: Dataset, task_id: int) -> Dataset:
+        """Features to train on. Rows without label, and rows that the task does not apply to, are left out.
+
+        Raises:
+            TemplateError: The template fails on a row.
+            DataError: No row is left.
+        """
+        return self._build(task, rows, task_id, evaluation=False)
+
+    def evaluation(self, task: Task, rows: Dataset, task_id: int = -1) -> Dataset:
+        """Features to score and search on. Rows without label are kept where the task has answer choices.
+
+        Args:
+            task: The task.
+            rows: Rows of its data set.
+            task_id: Of a training task; -1 for a task that the model was not trained on.
+
+        Raises:
+            TemplateError: The template fails on a row.
+            DataError: No row is left.
+        """
+        return self._build(task, rows, task_id, evaluation=True)
+
+    def _build(self, task: Task, rows: Dataset, task_id: int, evaluation: bool) -> Dataset:
+        columns = dict(_TRAINING_FEATURES)
+        if evaluation:
+            columns |= {"answer": Value("int64"), "row": Value("int64")}
+            if task.has_choices:
+                columns["choice_ids"] = List(List(Value("int32")))
+        template = task.template
+        fingerprint = _digest(
+            [rows._fingerprint, template.name, template.jinja, template.answer_choices, task_id, evaluation]
+            + self._settings
+        )
+        features = rows.map(
+            partial(
+                _batch_features,
+                task=task,
+                task_id=task_id,
+                tokenizer=self.tokenizer,
+                max_source_length=self.max_source_length,
+                max_target_length=self.max_target_length,
+                evaluation=evaluation,
+            ),
+            with_indices=True,
+            batched=True,
+            remove_columns=rows.column_names,
+            features=Features(columns),
+            num_proc=self.num_proc,
+            new_fingerprint=fingerprint,
+            desc=task.name,
+        )
+        if not len(features):
+            raise DataError(
+                f"Task {task.name!r} has no example: none of its {len(rows)} rows has an input and a target."
+            )
+        if len(features) < len(rows):
+            logger.info(f"Task {task.name!r}: {len(rows) - len(features)} of {len(rows)} rows have no example.")
+        return features
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Digest of everything about a tokenizer that decides about the ids it makes."""
+    if tokenizer.is_fast:
+        backend = json.loads(tokenizer.backend_tokenizer.to_str())
+        # State that calls leave behind, not part of what the tokenizer is.
+        backend.pop("truncation")
+        backend.pop("padding")
+        state = backend
+    else:
+        state = [type(tokenizer).__name__, sorted(tokenizer.get_vocab().items()), tokenizer("a b").input_ids]
+    return _digest([state, tokenizer.eos_token_id])
+
+
+def _digest(value: Any) -> str:
+    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _batch_features(
+    batch: Mapping[str, Sequence],
+    indices: Sequence[int],
+    task: Task,
+    task_id: int,
+    tokenizer: PreTrainedTokenizerBase,
+    max_source_length: int,
+    max_target_length: int,
+    evaluation: bool,
+) -> dict[str, list]:
+    kept: list[tuple[int, dict[str, Any], Example]] = []
+    names = list(batch)
+    for index, values in zip(indices, zip(*batch.values(), strict=True), strict=True):
+        row = dict(zip(names, values, strict=True))
+        example = task.example(row, index)
+        if example is not None and (example.target_text or (evaluation and task.has_choices)):
+            kept.append((index, row, example))
+
+    inputs = _tokenize(tokenizer, [example.input_text for _, _, example in kept])
+    inputs = [
+        ids
+        if len(ids) <= max_source_length
+        else _shortened_input(ids, task, row, example, tokenizer, max_source_length)
+        for ids, (_, row, example) in zip(inputs, kept, strict=True)
+    ]
+    # Targets are among the choices, and choices often the same in all rows: tokenise each text once.
+    texts = {example.target_text for _, _, example in kept}
+    if evaluation:
+        texts.update(choice for _, _, example in kept for choice in example.choices or ())
+    target_ids = dict(zip(texts, _tokenize(tokenizer, list(texts), target=True), strict=True))
+    target_ids = {text: _cut_at_end(ids, max_target_length) for text, ids in target_ids.items()}
+
+    columns = {
+        "input_ids": inputs,
+        "labels": [target_ids[example.target_text] for _, _, example in kept],
+        "task_id": [task_id] * len(kept),
+    }
+    if evaluation:
+        columns["answer"] = [-1 if example.answer is None else example.answer for _, _, example in kept]
+        columns["row"] = [index for index, _, _ in kept]
+        if task.has_choices:
+            columns["choice_ids"] = [[target_ids[choice] for choice in example.choices] for _, _, example in kept]
+    return columns
+
+
+def _tokenize(tokenizer: PreTrainedTokenizerBase, texts: list[str], target: bool = False) -> list[list[int]]:
+    """Ids of each text, without truncation, with one EOS at the end."""
+    if not texts:
+        return []
+    # verbose=False: the warning about long texts would come before we shorten them.
+    encoded = tokenizer(**{"text_target" if target else "text": texts}, verbose=False)
+    eos = tokenizer.eos_token_id
+    return [ids if ids and ids[-1] == eos else [*ids, eos] for ids in encoded["input_ids"]]
+
+
+def _cut_at_end(ids: list[int], length: int) -> list[int]:
+    return ids if len(ids) <= length else [*ids[: length - 1], ids[-1]]
+
+
+def _shortened_input(
+    ids: list[int],
+    task: Task,
+    row: Mapping[str, Any],
+    example: Example,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+) -> list[int]:
+    """Input ids that fit: the longest texts of the context fields are cut and the row rendered again."""
+    row = copy.deepcopy(dict(row))
+    seed = task.template.row_seed(row)
+    leaves = [leaf for name in task.template.context_fields if name in row for leaf in _texts(row, name)]
+    for _ in range(_MAX_CUTS):
+        overflow = len(ids) - max_length
+        lengths = [len(_plain_ids(tokenizer, container[key])) for container, key in leaves]
+        if overflow <= 0 or not sum(lengths):
+            break
+        level = _common_length(lengths, sum(lengths) - overflow)
+        for (container, key), length in zip(leaves, lengths, strict=True):
+            if length > level:
+                container[key] = _first_tokens(tokenizer, container[key], level)
+        try:
+            shortened = task.example(row, seed=seed)
+        except TemplateError:  # such as a template that splits a field at a mark that has been cut off
+            break
+        if shortened is None or shortened[1:] != example[1:]:
+            break
+        ids = _tokenize(tokenizer, [shortened.input_text])[0]
+    return _cut_at_end(ids, max_length)
+
+
+def _texts(container: Any, key: Any) -> Iterator[tuple[Any, Any]]:
+    """Where the texts of a field stand, as (dict or list, key) pairs, nested ones included."""
+    value = container[key]
+    if isinstance(value, str):
+        yield container, key
+    elif isinstance(value, dict):
+        for name in value:
+            yield from _texts(value, name)
+    elif isinstance(value, list):
+        for index in range(len(value)):
+            yield from _texts(value, index)
+
+
+def _common_length(lengths: list[int], total: int) -> int:
+    """The greatest length that, cutting all longer ones to it, leaves at most `total`; at least 0."""
+    remaining = max(total, 0)
+    for position, length in enumerate(sorted(lengths)):
+        share = remaining // (len(lengths) - position)
+        if length > share:
+            return share
+        remaining -= length
+    return max(lengths)
+
+
+def _plain_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+
+
+def _first_tokens(tokenizer: PreTrainedTokenizerBase, text: str, count: int) -> str:
+    if tokenizer.is_fast:
+        offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)[
+            "offset_mapping"
+        ]
+        return text[: offsets[count - 1][1]] if count else ""
+    return tokenizer.decode(_plain_ids(tokenizer, text)[:count])

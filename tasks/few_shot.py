@@ -1,0 +1,122 @@
+"""Few-shot examples: stratified, seeded, and disjoint from the evaluation rows.
+
+Classes are the positions of the gold answer among the choices, counted on the rows that are drawn from, never on the
+evaluation rows. Every class gets `ceil(num_shots / classes)` examples; where that makes more than `num_shots` (33 for
+32 shots of three classes, which the paper's own code leaves so), one example each of randomly chosen classes is dropped
+again, so that a draw has exactly `num_shots` examples and methods compared at 32 examples have 32. `exact=False` keeps
+the surplus. Tasks without choices, and tasks whose rows differ in their number of choices, are drawn from at random.
+"""
+
+import math
+import random
+from collections import Counter
+from dataclasses import dataclass
+
+from datasets import Dataset
+
+from .data import DataError, SplitRows
+from .task import Task
+
+
+@dataclass(frozen=True)
+class FewShotSplit:
+    """Few-shot rows, and the evaluation rows that none of them is among."""
+
+    train: Dataset
+    evaluation: Dataset
+
+
+def few_shot_split(
+    task: Task, rows: SplitRows, num_shots: int = 32, seed: int = 42, exact: bool = True
+) -> FewShotSplit:
+    """Draws few-shot rows.
+
+    They come from the training split, without those whose input text is also an evaluation input. Where the data set
+    has one split only, they come from it and are taken out of the evaluation rows, as are rows with the same input.
+
+    Args:
+        task: Renders the rows; decides about classes and equal inputs. Other tasks of the data set can use the split.
+        rows: Rows of the task's data set.
+        num_shots: How many to draw, over all classes.
+        seed: Of the draw.
+        exact: Whether to drop what is more than `num_shots`.
+
+    Raises:
+        DataError: There are fewer rows of some class than asked for.
+    """
+    one_split = rows.train_split == rows.evaluation_split
+    taken = set() if one_split else _inputs(task, rows.evaluation)
+    chosen = _draw(task, rows.train, taken, num_shots, seed, exact)
+    few_shot = rows.train.select(chosen)
+    evaluation = rows.evaluation
+    if one_split:
+        drawn = _inputs(task, few_shot)
+        kept = []
+        for index, row in enumerate(evaluation):
+            example = task.example(row, index)
+            if example is None or example.input_text not in drawn:
+                kept.append(index)
+        evaluation = evaluation.select(sorted(set(kept) - set(chosen)))
+        if not len(evaluation):
+            raise DataError(f"Data set {task.dataset!r} has no evaluation rows left after {num_shots} few-shot rows.")
+    assert_disjoint(task, few_shot, evaluation)
+    return FewShotSplit(few_shot, evaluation)
+
+
+def assert_disjoint(task: Task, few_shot: Dataset, evaluation: Dataset) -> None:
+    """Checks that no few-shot input text is an evaluation input.
+
+    Raises:
+        DataError: One is; the message shows it.
+    """
+    common = sorted(_inputs(task, few_shot) & _inputs(task, evaluation))
+    if common:
+        raise DataError(
+            f"Task {task.name!r}: {len(common)} few-shot input(s) are also evaluation inputs, such as {common[0]!r:.200}."
+        )
+
+
+def _inputs(task: Task, rows: Dataset) -> set[str]:
+    examples = (task.example(row, index) for index, row in enumerate(rows))
+    return {example.input_text for example in examples if example is not None}
+
+
+def _draw(task: Task, rows: Dataset, taken: set[str], num_shots: int, seed: int, exact: bool) -> list[int]:
+    """Indices of the drawn rows, in an order drawn as well. Inputs are drawn once each."""
+    generator = random.Random(seed)
+    order = list(range(len(rows)))
+    generator.shuffle(order)
+    by_class: dict[int, list[int]] = {}
+    numbers_of_choices = set()
+    seen = set(taken)
+    for index in order:
+        example = task.example(rows[index], index)
+        if example is None or not example.target_text or example.input_text in seen:
+            continue
+        seen.add(example.input_text)
+        numbers_of_choices.add(len(example.choices or ()))
+        by_class.setdefault(example.answer or 0, []).append(index)
+    if len(numbers_of_choices) != 1 or 0 in numbers_of_choices:
+        candidates = [index for indices in by_class.values() for index in indices]
+        if len(candidates) < num_shots:
+            raise DataError(
+                f"Task {task.name!r}: {num_shots} few-shot examples are asked for, but only {len(candidates)} labelled "
+                "training rows are not among the evaluation inputs."
+            )
+        return generator.sample(candidates, num_shots)
+
+    num_classes = numbers_of_choices.pop()
+    per_class = math.ceil(num_shots / num_classes)
+    quota = Counter(dict.fromkeys(range(num_classes), per_class))
+    if exact:
+        quota.subtract(generator.sample(range(num_classes), per_class * num_classes - num_shots))
+    for answer, count in quota.items():
+        if len(by_class.get(answer, ())) < count:
+            raise DataError(
+                f"Task {task.name!r}: {count} few-shot examples of answer {answer} are asked for, but only "
+                f"{len(by_class.get(answer, ()))} labelled training rows of it are not among the evaluation inputs; "
+                "ask for fewer shots."
+            )
+    chosen = [index for answer, count in quota.items() for index in by_class[answer][:count]]
+    generator.shuffle(chosen)
+    return chosen

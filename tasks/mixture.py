@@ -1,0 +1,120 @@
+"""How many examples of which task a training run sees.
+
+As in the paper: every data set counts with at most 50,000 examples, split over its templates, and examples are drawn
+in proportion to size. That is done by selecting rows per task once and concatenating: a shuffled pass then draws in the
+right proportions, and a task's rows are tokenised and cached on their own.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import datasets
+from datasets import Dataset, concatenate_datasets
+from tqdm import tqdm
+
+from .features import FeatureBuilder
+from .task import Task
+
+Mixing = Literal["proportional", "temperature", "equal"]
+
+
+def mixture_counts(
+    task_datasets: Sequence[str],
+    dataset_sizes: Mapping[str, int],
+    cap: int = 50_000,
+    mixing: Mixing = "proportional",
+    temperature: float = 2.0,
+) -> list[int]:
+    """Numbers of examples per task.
+
+    Args:
+        task_datasets: The data set of each task.
+        dataset_sizes: Rows of each data set.
+        cap: Greatest number of examples of a data set, over all its templates. A template gets its even share of the
+            cap, or all rows where there are fewer.
+        mixing: `proportional` leaves these numbers; `temperature` makes them proportional to their
+            `1 / temperature`-th power, `equal` the same for every task, both with the same sum.
+        temperature: 1 is `proportional`, infinity is `equal`.
+
+    Returns:
+        One number per task. With `temperature` and `equal` it may be more than the data set's rows, which are then
+        repeated.
+
+    Raises:
+        ValueError: Unknown mixing, or a temperature or cap too small.
+    """
+    if mixing not in ("proportional", "temperature", "equal"):
+        raise ValueError(f"mixing is {mixing!r}; it must be 'proportional', 'temperature' or 'equal'.")
+    if temperature < 1:
+        raise ValueError(f"The mixing temperature is {temperature}; it must be at least 1.")
+    templates: dict[str, int] = {}
+    counts = []
+    totals = {dataset: task_datasets.count(dataset) for dataset in set(task_datasets)}
+    for dataset in task_datasets:
+        position = templates[dataset] = templates.get(dataset, -1) + 1
+        # What the cap leaves over after even division goes to the first templates, one each.
+        share, rest = divmod(cap, totals[dataset])
+        counts.append(min(dataset_sizes[dataset], share + (position < rest)))
+    if 0 in counts:
+        raise ValueError(f"A cap of {cap} examples per data set leaves some of its templates with none; raise it.")
+    if mixing == "proportional":
+        return counts
+    weights = [1.0 if mixing == "equal" else count ** (1 / temperature) for count in counts]
+    return _apportion(sum(counts), weights)
+
+
+def mixture_rows(num_rows: int, count: int, seed: str) -> list[int]:
+    """Row indices of one task: a random choice, or, where more are wanted than there are, whole passes and a rest."""
+    passes, rest = divmod(count, num_rows)
+    return list(range(num_rows)) * passes + sorted(random.Random(seed).sample(range(num_rows), rest))
+
+
+def training_mixture(
+    tasks: Sequence[Task],
+    rows: Mapping[str, Dataset],
+    builder: FeatureBuilder,
+    cap: int = 50_000,
+    mixing: Mixing = "proportional",
+    temperature: float = 2.0,
+    seed: int = 42,
+) -> Dataset:
+    """Training features of all tasks; a task's id is its position in `tasks`.
+
+    Args:
+        tasks: The training tasks.
+        rows: Training rows of each data set.
+        builder: Makes the features.
+        cap, mixing, temperature: See `mixture_counts`.
+        seed: Of the rows that are chosen where a data set has more than its share. The choice for a task depends on
+            its name and its count only, not on which other tasks there are.
+
+    Returns:
+        Columns `input_ids`, `labels`, `task_id`; ordered by task, to be shuffled by the trainer.
+    """
+    sizes = {dataset: len(rows[dataset]) for dataset in {task.dataset for task in tasks}}
+    counts = mixture_counts([task.dataset for task in tasks], sizes, cap, mixing, temperature)
+    parts = []
+    # One bar for all tasks instead of one for each of hundreds.
+    bars_were_on = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        for task_id, (task, count) in enumerate(tqdm(list(zip(tasks, counts, strict=True)), desc="Tokenising tasks")):
+            task_rows = rows[task.dataset]
+            if count != len(task_rows):
+                task_rows = task_rows.select(mixture_rows(len(task_rows), count, f"{seed} {task.name}"))
+            parts.append(builder.training(task, task_rows, task_id))
+    finally:
+        if bars_were_on:
+            datasets.enable_progress_bars()
+    return concatenate_datasets(parts)
+
+
+def _apportion(total: int, weights: Sequence[float]) -> list[int]:
+    """Whole numbers, at least 1, proportional to the weights and with the given sum (largest remainders)."""
+    exact = [total * weight / sum(weights) for weight in weights]
+    counts = [max(1, int(value)) for value in exact]
+    by_remainder = sorted(range(len(exact)), key=lambda index: int(exact[index]) - exact[index])
+    for index in by_remainder[: max(0, total - sum(counts))]:
+        counts[index] += 1
+    return counts
