@@ -472,6 +472,8 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
         tie them the next time anything calls `tie_weights`.
         """
         head, embeddings = self.get_output_embeddings(), self.get_input_embeddings()
+        if head.weight.device.type == "meta":  # about to be loaded: nothing is tied yet
+            return
         tied_keys = self.backbone._tied_weights_keys
         if head.weight is not embeddings.weight and tied_keys and "lm_head.weight" in tied_keys:
             self.backbone._tied_weights_keys = {k: v for k, v in tied_keys.items() if k != "lm_head.weight"}
