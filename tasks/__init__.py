@@ -11,7 +11,6 @@ from .mixture import mixture_counts, training_mixture
 from .task import SHIPPED_TEMPLATES, Example, Task, load_tasks, select_tasks
 from .template import Template, TemplateError, load_template_file
 
-
 __all__ = [
     "SHIPPED_TEMPLATES",
     "DataError",

@@ -35,8 +35,8 @@ logger = logging.get_logger(__name__)
 
 # Part of every fingerprint: raise it when this file makes other features of the same rows.
 FORMAT_VERSION = 1
-# A shortened row is rendered and measured again at most so often; one or two are enough unless a field appears twice.
-_MAX_CUTS = 8
+# A shortened input may leave so many tokens unused, and one for every shortened text.
+_SLACK = 3
 
 _TRAINING_FEATURES = {"input_ids": List(Value("int32")), "labels": List(Value("int32")), "task_id": Value("int64")}
 
@@ -69,7 +69,7 @@ class FeatureBuilder:
     Args:
         tokenizer: Its EOS is put at the end of inputs, targets and choices unless it does so itself.
         max_source_length: Greatest number of tokens of an input, EOS included. Longer ones lose the end of the
-            template's longest field, never question or choices; only where that is not enough they are cut at the end.
+            row's longest field, never question or choices; only where that is not enough are they cut at the end.
         max_target_length: Greatest number of tokens of a target or a choice, EOS included.
         num_proc: Processes to tokenise with; None is this one.
 
@@ -239,27 +239,39 @@ def _shortened_input(
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
 ) -> list[int]:
-    """Input ids that fit: the longest texts of the context fields are cut and the row rendered again."""
+    """Input ids that fit: the texts of the context fields that are longer than some number of tokens are cut to it,
+    and the row is rendered again. The greatest such number is looked for; what overflows is a guess that mostly hits."""
     row = copy.deepcopy(dict(row))
     seed = task.template.row_seed(row)
     leaves = [leaf for name in task.template.context_fields if name in row for leaf in _texts(row, name)]
-    for _ in range(_MAX_CUTS):
-        overflow = len(ids) - max_length
-        lengths = [len(_plain_ids(tokenizer, container[key])) for container, key in leaves]
-        if overflow <= 0 or not sum(lengths):
-            break
-        level = _common_length(lengths, sum(lengths) - overflow)
-        for (container, key), length in zip(leaves, lengths, strict=True):
-            if length > level:
-                container[key] = _first_tokens(tokenizer, container[key], level)
+    texts = [container[key] for container, key in leaves]
+    lengths = [len(_plain_ids(tokenizer, text)) for text in texts]
+    best = None
+    low, high = 0, max(lengths, default=0)  # `high` does not fit
+    guess = _common_length(lengths, sum(lengths) - (len(ids) - max_length))
+    missed = False
+    while low < high:
+        for (container, key), text, length in zip(leaves, texts, lengths, strict=True):
+            container[key] = _first_tokens(tokenizer, text, guess) if length > guess else text
         try:
             shortened = task.example(row, seed=seed)
         except TemplateError:  # such as a template that splits a field at a mark that has been cut off
             break
         if shortened is None or shortened[1:] != example[1:]:
             break
-        ids = _tokenize(tokenizer, [shortened.input_text])[0]
-    return _cut_at_end(ids, max_length)
+        shorter = _tokenize(tokenizer, [shortened.input_text])[0]
+        surplus = len(shorter) - max_length
+        if surplus <= 0:
+            best, low = shorter, guess + 1
+            if surplus > -_SLACK - sum(length > guess for length in lengths):
+                break
+            guess = (low + high) // 2
+        else:
+            high = guess
+            # A cut inside a word may make a token more; a second miss means that fields stand more than once.
+            guess = (low + high) // 2 if missed else max(low, guess - surplus)
+            missed = True
+    return best or _cut_at_end(ids, max_length)
 
 
 def _texts(container: Any, key: Any) -> Iterator[tuple[Any, Any]]:
@@ -283,7 +295,7 @@ def _common_length(lengths: list[int], total: int) -> int:
         if length > share:
             return share
         remaining -= length
-    return max(lengths)
+    return max(lengths, default=0)
 
 
 def _plain_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

@@ -1,0 +1,81 @@
+from collections import Counter
+
+import pytest
+from datasets import Dataset
+
+from tasks.features import FeatureBuilder
+from tasks.mixture import mixture_counts, mixture_rows, training_mixture
+from tasks.task import Task
+from tasks.template import Template
+
+SETS = ["big", "big", "big", "small", "middle", "middle"]
+SIZES = {"big": 1000, "small": 10, "middle": 40}
+
+
+def test_the_cap_is_split_over_the_templates_of_a_data_set():
+    # 100 = 34 + 33 + 33; a set of 10 rows gives all, one of 40 rows under two templates of 50 gives 40 twice.
+    assert mixture_counts(SETS, SIZES, cap=100) == [34, 33, 33, 10, 40, 40]
+
+
+def test_papers_cap_by_default():
+    assert mixture_counts(["a"] * 4 + ["b"], {"a": 10**6, "b": 10**6}) == [12_500] * 4 + [50_000]
+
+
+def test_temperature_lies_between_proportional_and_equal():
+    proportional = mixture_counts(SETS, SIZES, 100)
+    tempered = mixture_counts(SETS, SIZES, 100, "temperature", 2.0)
+    equal = mixture_counts(SETS, SIZES, 100, "equal")
+    assert sum(proportional) == sum(tempered) == sum(equal) == 190
+    assert sorted(equal) == [31, 31, 32, 32, 32, 32]
+    # Square roots of 34, 33, 33, 10, 40, 40, scaled to 190.
+    assert tempered == [34, 33, 33, 18, 36, 36]
+    assert mixture_counts(SETS, SIZES, 100, "temperature", 1.0) == proportional
+    assert mixture_counts(SETS, SIZES, 100, "temperature", float("inf")) == equal
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"mixing": "even"}, "mixing is 'even'"), ({"temperature": 0.5}, "at least 1"), ({"cap": 2}, "raise it")],
+)
+def test_bad_settings(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        mixture_counts(SETS, SIZES, **arguments)
+
+
+def test_rows_are_distinct_until_all_are_used():
+    chosen = mixture_rows(100, 30, "42 a")
+    assert len(set(chosen)) == 30
+    assert chosen == mixture_rows(100, 30, "42 a") != mixture_rows(100, 30, "42 b")
+    assert Counter(Counter(mixture_rows(4, 10, "seed")).values()) == {3: 2, 2: 2}
+
+
+def animal_tasks() -> tuple[list[Task], dict[str, Dataset]]:
+    one = Template("one", "{{text}} ||| {{label}}")
+    two = Template("two", "{{label}} ||| {{text}}")
+    tasks = [Task("a/one", "a", one), Task("a/two", "a", two), Task("b/one", "b", one)]
+    rows = {
+        name: Dataset.from_list([{"text": f"cat {word}", "label": "good"} for word in words])
+        for name, words in (("a", ["one", "two", "three", "four", "five", "six"]), ("b", ["seven", "eight"]))
+    }
+    return tasks, rows
+
+
+def test_training_features_of_all_tasks(tokenizer):
+    tasks, rows = animal_tasks()
+    mixture = training_mixture(tasks, rows, FeatureBuilder(tokenizer), cap=4)
+    assert mixture.column_names == ["input_ids", "labels", "task_id"]
+    assert Counter(mixture["task_id"]) == {0: 2, 1: 2, 2: 2}
+    decoded = {
+        tokenizer.decode(ids) for ids, task in zip(mixture["input_ids"], mixture["task_id"], strict=True) if task == 2
+    }
+    assert decoded == {"cat seven </s>", "cat eight </s>"}
+
+
+def test_a_task_added_at_the_end_changes_nothing_before_it(tokenizer):
+    tasks, rows = animal_tasks()
+    builder = FeatureBuilder(tokenizer)
+    before = training_mixture(tasks[:2], rows, builder, cap=4)
+    after = training_mixture(tasks, rows, builder, cap=4)
+    assert after.select(range(len(before))).to_list() == before.to_list()
+    other_seed = training_mixture(tasks[:2], rows, builder, cap=4, seed=1)
+    assert other_seed.to_list() != before.to_list()

@@ -1,0 +1,79 @@
+import pytest
+
+from tasks.task import Example, Task, load_tasks, select_tasks
+from tasks.template import Template, TemplateError
+
+TASK = Task("animals/kind", "animals", Template("kind", "{{text}} ||| {{label}}", "cat ||| dog"))
+
+
+def test_example_knows_the_position_of_the_answer():
+    assert TASK.has_choices
+    assert TASK.example({"text": "It barks.", "label": "dog"}) == Example("It barks.", "dog", ["cat", "dog"], 1)
+    assert TASK.example({"text": "It barks.", "label": ""}).answer is None
+
+
+def test_answer_that_is_no_choice_names_task_row_and_answer():
+    with pytest.raises(TemplateError, match=r"'animals/kind', row 7: the target 'bird' .* \['cat', 'dog'\]"):
+        TASK.example({"text": "It sings.", "label": "bird"}, 7)
+
+
+def test_missing_field_names_task_row_template_and_field():
+    with pytest.raises(
+        TemplateError, match="'animals/kind', row 3: template 'kind' fails: the row has no field 'text'"
+    ):
+        TASK.example({"label": "dog"}, 3)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    entry = "templates:\n  one: {jinja: '{{a}} ||| {{b}}'}\n  two: {jinja: '{{b}} ||| {{a}}'}\n"
+    (tmp_path / "nested").mkdir()
+    (tmp_path / "b.yaml").write_text("dataset: birds\n" + entry)
+    (tmp_path / "nested" / "a.yaml").write_text("dataset: ants\nsubset: [red, black]\n" + entry)
+    return tmp_path
+
+
+def test_tasks_of_a_folder(folder):
+    tasks = load_tasks(folder)
+    assert list(tasks) == [
+        "birds/one",
+        "birds/two",
+        "ants/red/one",
+        "ants/red/two",
+        "ants/black/one",
+        "ants/black/two",
+    ]
+    assert all(name == task.name for name, task in tasks.items())
+    assert list(load_tasks(folder / "b.yaml")) == ["birds/one", "birds/two"]
+
+
+def test_same_name_in_two_files_is_an_error(folder):
+    (folder / "c.yaml").write_text((folder / "b.yaml").read_text())
+    with pytest.raises(TemplateError, match=r"birds/one.*b\.yaml.*c\.yaml"):
+        load_tasks(folder)
+
+
+def test_a_place_without_templates_is_an_error(tmp_path):
+    for place in (tmp_path, tmp_path / "nothing.yaml"):
+        with pytest.raises(TemplateError, match="no template files"):
+            load_tasks(place)
+
+
+def test_selection_by_data_set_and_task_keeps_the_order_asked_for(folder):
+    tasks = load_tasks(folder)
+    names = [task.name for task in select_tasks(tasks, ["ants/black/two", "birds", "ants/black"])]
+    assert names == ["ants/black/two", "birds/one", "birds/two", "ants/black/one"]
+
+
+def test_adding_a_name_at_the_end_renumbers_nothing(folder):
+    tasks = load_tasks(folder)
+    few = select_tasks(tasks, ["birds", "ants/red"])
+    assert select_tasks(tasks, ["birds", "ants/red", "ants/black"])[: len(few)] == few
+
+
+def test_unknown_name_suggests_near_ones(folder):
+    tasks = load_tasks(folder)
+    with pytest.raises(ValueError, match=r"no task or data set 'ants/blak'.*'ants/black'"):
+        select_tasks(tasks, ["ants/blak"])
+    with pytest.raises(ValueError, match="Known data sets: birds, ants/red, ants/black"):
+        select_tasks(tasks, ["zzz"])
