@@ -4,6 +4,7 @@ from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
 from .configuration_ctr import CTRConfig
 from .modeling_ctr import CTREncoder, CTRForConditionalGeneration, CTROutput, CTRPreTrainedModel
+from .task_code_file import TaskCode, load_task_code, push_task_code, save_task_code
 
 AutoConfig.register("ctr", CTRConfig)
 AutoModelForSeq2SeqLM.register(CTRConfig, CTRForConditionalGeneration)
@@ -12,4 +13,14 @@ AutoModelForSeq2SeqLM.register(CTRConfig, CTRForConditionalGeneration)
 CTRConfig.register_for_auto_class()
 CTRForConditionalGeneration.register_for_auto_class("AutoModelForSeq2SeqLM")
 
-__all__ = ["CTRConfig", "CTREncoder", "CTRForConditionalGeneration", "CTROutput", "CTRPreTrainedModel"]
+__all__ = [
+    "CTRConfig",
+    "CTREncoder",
+    "CTRForConditionalGeneration",
+    "CTROutput",
+    "CTRPreTrainedModel",
+    "TaskCode",
+    "load_task_code",
+    "push_task_code",
+    "save_task_code",
+]

@@ -29,6 +29,7 @@ class CTRConfig(PreTrainedConfig):
         commitment_cost (`float`, defaults to 0.1): Weight of the commitment loss within the vq loss.
         added_task_codes (`dict[str, list[int]]`, *optional*): Codes of further tasks, found by a search, by name.
         default_task (`str`, *optional*): Name of the task to use when a call names none.
+        training_stages (`list[dict]`, *optional*): Settings of the training runs behind the weights, for the model card.
 
     Raises:
         ValueError: A field is out of its range; the message names it.
@@ -56,6 +57,7 @@ class CTRConfig(PreTrainedConfig):
     commitment_cost: float | int = 0.1
     added_task_codes: dict[str, list[int]] | None = None
     default_task: str | None = None
+    training_stages: list[dict[str, Any]] | None = None
 
     is_encoder_decoder: bool = True
     pad_token_id: int | None = None
@@ -75,7 +77,9 @@ class CTRConfig(PreTrainedConfig):
         for name in ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"):
             if getattr(self, name) is None:
                 setattr(self, name, getattr(self.text_config, name, None))
-        if self.decoder_start_token_id is None:  # a T5 config made by hand may leave it out: decoding starts with padding
+        if (
+            self.decoder_start_token_id is None
+        ):  # a T5 config made by hand may leave it out: decoding starts with padding
             self.decoder_start_token_id = self.text_config.decoder_start_token_id = self.pad_token_id
 
         if self.num_tasks is None:

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from transformers.utils import can_return_tuple
 
 from .codebook import TaskCodebook, TaskPrompt
 from .configuration_ctr import CTRConfig, check_code
+from .task_code_file import TaskCode, check_codebook, load_task_code
 
 
 @dataclass
@@ -432,6 +434,29 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
         code = task_code.tolist() if isinstance(task_code, torch.Tensor) else list(task_code)
         check_code(code, self.config.code_length, self.config.codebook_size, f"The code of '{name}'")
         self.config.added_task_codes = {**self.config.added_task_codes, name: code}
+
+    def load_task(self, source: str | os.PathLike, name: str | None = None, **kwargs: Any) -> TaskCode:
+        """Add a task from a task code file, a folder with one, or a Hub repository, e.g. "user/rte-code".
+
+        Args:
+            source: The file, folder or repository, as `save_task_code` and `push_task_code` write them.
+            name: The task's name in this model; by default, the one in the file.
+            **kwargs: `revision`, `token` and `cache_dir`, for the Hub.
+
+        Returns:
+            What was read, under the name that the task now has.
+
+        Raises:
+            OSError: There is no such file or repository, or the Hub did not give it.
+            ValueError: It is no task code file, it belongs to another codebook, or the name is taken.
+        """
+        task_code = load_task_code(source, **kwargs)
+        check_codebook(task_code, self.task_codebook, str(source))
+        check_code(task_code.code, self.config.code_length, self.config.codebook_size, f"The code in '{source}'")
+        if name is not None:
+            task_code = dataclasses.replace(task_code, name=name)
+        self.add_task(task_code.name, task_code.code)
+        return task_code
 
     @staticmethod
     def _unknown_task(name: str, known: list[str]) -> str:
