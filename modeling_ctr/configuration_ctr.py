@@ -77,9 +77,7 @@ class CTRConfig(PreTrainedConfig):
         for name in ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"):
             if getattr(self, name) is None:
                 setattr(self, name, getattr(self.text_config, name, None))
-        if (
-            self.decoder_start_token_id is None
-        ):  # a T5 config made by hand may leave it out: decoding starts with padding
+        if self.decoder_start_token_id is None:  # a T5 config made by hand may leave it out: it starts with padding
             self.decoder_start_token_id = self.text_config.decoder_start_token_id = self.pad_token_id
 
         if self.num_tasks is None:
