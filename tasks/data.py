@@ -22,8 +22,8 @@ So a task of one's own is one YAML file beside its rows::
 
 import difflib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,18 +123,24 @@ def load_rows(dataset: str, source: DataSource | None = None, data_dir: str | Pa
         if not files:
             raise DataError(f"{folder} has no data files named after their split, such as train.jsonl.")
         source = DataSource(path=_builder_of(files, folder), data_files=files)
-    elif source is None:
-        path, _, name = dataset.partition("/")
-        source = DataSource(path=path, name=name or None)
+    else:
+        if data_dir is not None:
+            logger.info(f"{data_dir} has no folder for data set {dataset!r}; loading it from where it says it is.")
+        if source is None:
+            path, _, name = dataset.partition("/")
+            source = DataSource(path=path, name=name or None)
 
+    # Data files by split are loaded one split at a time: what is wrong with one that is not asked for does not matter.
     loaded: DatasetDict | None = None
-    if source.train_split is None or source.evaluation_split is None:
-        loaded = _load(dataset, source, None, data_dir)
-    train_split = source.train_split or _pick(loaded, ("train",))
-    evaluation_split = source.evaluation_split or _pick(loaded, ("validation", "test"))
+    by_split = source.data_files if isinstance(source.data_files, Mapping) else None
+    if by_split is None and (source.train_split is None or source.evaluation_split is None):
+        loaded = _load(dataset, source, None)
+    names = by_split or loaded or ()
+    train_split = source.train_split or _pick(names, ("train",))
+    evaluation_split = source.evaluation_split or _pick(names, ("validation", "test"))
     if train_split is None and evaluation_split is None:
         raise DataError(
-            f"Data set {dataset!r} has none of the splits train, validation and test, but {', '.join(loaded)}; name "
+            f"Data set {dataset!r} has none of the splits train, validation and test, but {', '.join(names)}; name "
             "train_split and evaluation_split under 'data' in its template file."
         )
     if train_split is None or evaluation_split is None or train_split == evaluation_split:
@@ -142,32 +148,48 @@ def load_rows(dataset: str, source: DataSource | None = None, data_dir: str | Pa
         logger.warning(f"Data set {dataset!r} has one split only ({train_split}), for training and for evaluation.")
 
     def split_rows(split: str) -> Dataset:
-        rows = loaded[split] if loaded is not None and split in loaded else _load(dataset, source, split, data_dir)
-        if not len(rows):
-            raise DataError(f"Split {split!r} of data set {dataset!r} has no rows.")
-        return rows
+        if loaded is not None and split in loaded:
+            return loaded[split]
+        if by_split is not None:
+            name = split.partition("[")[0]
+            if name not in by_split:
+                raise DataError(f"Data set {dataset!r} has no split {name!r}, but {', '.join(by_split)}.")
+            return _load(dataset, replace(source, data_files={name: by_split[name]}), split)
+        return _load(dataset, source, split)
 
     train = split_rows(train_split)
     evaluation = train if evaluation_split == train_split else split_rows(evaluation_split)
     return SplitRows(dataset, train, evaluation, train_split, evaluation_split)
 
 
-def _load(dataset: str, source: DataSource, split: str | None, data_dir: str | Path | None) -> Any:
+def _load(dataset: str, source: DataSource, split: str | None) -> Any:
     arguments = {key: getattr(source, key) for key in ("name", "data_dir", "data_files", "revision")}
     arguments = {key: value for key, value in arguments.items() if value is not None}
     if source.path == "csv" and all(".tsv" in Path(file).name for file in _flat(source.data_files)):
         arguments["sep"] = "\t"
+    what = f"Data set {dataset!r}" if split is None else f"Split {split!r} of data set {dataset!r}"
     try:
-        return load_dataset(source.path, split=split, **arguments)
+        rows = load_dataset(source.path, split=split, **arguments)
     # load_dataset raises a dozen types for what is one matter to the reader: these rows are not to be had.
     except Exception as error:
-        what = f"Data set {dataset!r}" if split is None else f"Split {split!r} of data set {dataset!r}"
-        where = "" if data_dir is None else f"{data_dir} has no folder for it, and "
-        raise DataError(f"{what} cannot be loaded: {where}load_dataset({source.path!r}) says: {error}") from error
+        root: BaseException = error
+        while root.__cause__ is not None:
+            root = root.__cause__
+        # How the builders of JSON, CSV and all formats take a file without rows.
+        if (
+            isinstance(root, StopIteration)
+            or "No columns to parse" in str(root)
+            or "corresponds to no data" in str(root)
+        ):
+            raise DataError(f"{what} has no rows.") from error
+        raise DataError(f"{what} cannot be loaded: load_dataset({source.path!r}) says: {root}") from error
+    if split is not None and not len(rows):
+        raise DataError(f"{what} has no rows.")
+    return rows
 
 
-def _pick(loaded: DatasetDict, preferred: tuple[str, ...]) -> str | None:
-    return next((split for split in preferred if split in loaded), None)
+def _pick(names: Collection[str], preferred: tuple[str, ...]) -> str | None:
+    return next((split for split in preferred if split in names), None)
 
 
 def _folder_of(dataset: str, data_dir: Path) -> Path | None:

@@ -35,7 +35,7 @@ logger = logging.get_logger(__name__)
 
 # Part of every fingerprint: raise it when this file makes other features of the same rows.
 FORMAT_VERSION = 1
-# A shortened input may leave so many tokens unused, and one for every shortened text.
+# A shortened input may leave so many tokens unused.
 _SLACK = 3
 
 _TRAINING_FEATURES = {"input_ids": List(Value("int32")), "labels": List(Value("int32")), "task_id": Value("int64")}
@@ -239,20 +239,24 @@ def _shortened_input(
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
 ) -> list[int]:
-    """Input ids that fit: the texts of the context fields that are longer than some number of tokens are cut to it,
-    and the row is rendered again. The greatest such number is looked for; what overflows is a guess that mostly hits."""
+    """Input ids that fit: of the context fields, those longer than some number of tokens lose what comes after it, and
+    the row is rendered again. The greatest such number is looked for; what overflows is a guess that mostly hits."""
     row = copy.deepcopy(dict(row))
     seed = task.template.row_seed(row)
-    leaves = [leaf for name in task.template.context_fields if name in row for leaf in _texts(row, name)]
-    texts = [container[key] for container, key in leaves]
-    lengths = [len(_plain_ids(tokenizer, text)) for text in texts]
+    fields = [list(_texts(row, name)) for name in sorted(task.template.context_fields) if name in row]
+    texts = [[container[key] for container, key in leaves] for leaves in fields]
+    text_lengths = [[len(_plain_ids(tokenizer, text)) for text in field] for field in texts]
+    lengths = [sum(field) for field in text_lengths]
     best = None
     low, high = 0, max(lengths, default=0)  # `high` does not fit
     guess = _common_length(lengths, sum(lengths) - (len(ids) - max_length))
     missed = False
     while low < high:
-        for (container, key), text, length in zip(leaves, texts, lengths, strict=True):
-            container[key] = _first_tokens(tokenizer, text, guess) if length > guess else text
+        for leaves, originals, counts in zip(fields, texts, text_lengths, strict=True):
+            left = guess
+            for (container, key), text, count in zip(leaves, originals, counts, strict=True):
+                container[key] = text if count <= left else _first_tokens(tokenizer, text, left)
+                left = max(0, left - count)
         try:
             shortened = task.example(row, seed=seed)
         except TemplateError:  # such as a template that splits a field at a mark that has been cut off
@@ -263,7 +267,7 @@ def _shortened_input(
         surplus = len(shorter) - max_length
         if surplus <= 0:
             best, low = shorter, guess + 1
-            if surplus > -_SLACK - sum(length > guess for length in lengths):
+            if surplus >= -_SLACK:
                 break
             guess = (low + high) // 2
         else:

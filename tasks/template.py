@@ -45,6 +45,8 @@ SEPARATOR = "|||"
 # (multi_news) split documents by it.
 PROTECTED_SEPARATOR = "3ed2dface8203c4c9dfb1a5dc58e41e0"
 ANSWER_CHOICES = "answer_choices"
+# In the names of fields that hold what is asked, and not the text that it is asked about.
+_ASKED = ("question", "hypothesis")
 # Key of the random generator in a rendering context; the leading space keeps it apart from every field name.
 _RANDOM = " random"
 
@@ -164,10 +166,10 @@ class Template:
     @property
     def context_fields(self) -> frozenset[str]:
         """Fields that may be shortened where the input is too long: not read by the target or the answer choices,
-        and, where others are left, not named like a question."""
+        and, where others are left, not what is asked about them (named like a question or a hypothesis)."""
         jinja = self._used(self.jinja)
         free = jinja.fields - jinja.target_fields - self._used(self.answer_choices or "").fields
-        return frozenset(name for name in free if "question" not in name.lower()) or free
+        return frozenset(name for name in free if not any(word in name.lower() for word in _ASKED)) or free
 
     def row_seed(self, row: Mapping[str, Any]) -> str:
         """What the filters `choice` and `random` are seeded with: the template's name and the fields it reads."""

@@ -98,18 +98,36 @@ def test_without_data_the_source_is_the_hub(tmp_path):
             "Split 'training' of data set 'mine'",
         ),
         ("data: {data_files: {one: a.jsonl}}", "none of the splits train, validation and test, but one"),
-        ("data: {data_files: empty.csv}", "'mine' cannot be loaded: .* no data"),
+        ("data: {data_files: {train: a.jsonl}, evaluation_split: dev}", "'mine' has no split 'dev', but train"),
+        ("data: {data_files: bad.jsonl}", "'mine' cannot be loaded: .*value"),
     ],
 )
 def test_errors_say_what_is_missing(tmp_path, write_json_lines, data, message):
     write_json_lines(tmp_path / "a.jsonl", ROWS)
-    (tmp_path / "empty.csv").write_text("text,label\n")
+    (tmp_path / "bad.jsonl").write_text('{"text":')
     with pytest.raises(DataError, match=message):
         user_rows(tmp_path, data)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"), [("a.jsonl", ""), ("a.csv", ""), ("a.csv", "text,label\n"), ("a.json", "[]")]
+)
+@pytest.mark.parametrize("form", ["{name}", "{{train: {name}}}"])
+def test_empty_data_is_an_error(tmp_path, name, text, form):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match="'mine' has no rows"):
+        user_rows(tmp_path, f"data: {{data_files: {form.format(name=name)}}}")
+
+
+def test_a_broken_split_that_is_not_asked_for_does_no_harm(tmp_path, write_json_lines):
+    write_json_lines(tmp_path / "a.jsonl", ROWS)
+    (tmp_path / "test.jsonl").write_text("")
+    _, rows = user_rows(tmp_path, "data: {data_files: {train: a.jsonl, validation: a.jsonl, test: test.jsonl}}")
+    assert len(rows.evaluation) == 6
+
+
 def test_a_data_set_that_is_nowhere(tmp_path):
-    with pytest.raises(DataError, match="has no folder for it, and load_dataset"):
+    with pytest.raises(DataError, match="'nothing/here' cannot be loaded: .*nothing"):
         load_rows("nothing/here", data_dir=tmp_path)
     with pytest.raises(DataError, match="no data folder"):
         load_rows("nothing", data_dir=tmp_path / "absent")

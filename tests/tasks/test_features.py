@@ -1,14 +1,15 @@
 import json
 import logging
+import os
 
 import pytest
 from datasets import Dataset
 from tokenizers import Tokenizer
-from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, ByT5Tokenizer, PreTrainedTokenizerFast
 
 from tasks.data import DataError, DataSource, load_rows
 from tasks.features import FeatureBuilder, check_tokenizer, tokenizer_fingerprint
-from tasks.task import Task
+from tasks.task import Task, load_tasks, select_tasks
 from tasks.template import Template, TemplateError
 
 TEMPLATE = Template(
@@ -93,8 +94,9 @@ def test_the_longest_of_several_fields_is_cut_first_and_lists_are_reached(tokeni
     task = Task("a/t", "a", Template("t", "{{title}} {{parts.text | join(' ')}} ||| {{first}}"))
     rows = Dataset.from_list([{"title": "cat dog", "parts": {"text": ["the " * 9, "sky sea"]}, "first": "yes"}])
     features = FeatureBuilder(tokenizer, 8).training(task, rows, 0)
-    assert tokens(tokenizer, features[0]["input_ids"]) == "cat dog the the the sky sea </s>"
-    assert rows[0]["parts"]["text"][0] == "the " * 9
+    assert tokens(tokenizer, features[0]["input_ids"]) == "cat dog the the the the the </s>"
+    longer = FeatureBuilder(tokenizer, 13).training(task, rows, 0)
+    assert tokens(tokenizer, longer[0]["input_ids"]) == "cat dog the the the the the the the the the sky </s>"
 
 
 def test_a_field_that_stands_twice_is_cut_until_it_fits(tokenizer, words):
@@ -216,3 +218,37 @@ def test_skipped_rows_are_logged(tokenizer, caplog):
     with caplog.at_level(logging.INFO, "tasks.features"):
         FeatureBuilder(tokenizer).training(TASK, Dataset.from_list([row(), row(label=-1)]), 0)
     assert "1 of 2 rows have no example" in caplog.text
+
+
+@pytest.fixture(scope="module")
+def t5_tokenizer():
+    """The real T5 tokenizer, where the environment variable FLAN_T5_SMALL names a folder with it."""
+    folder = os.environ.get("FLAN_T5_SMALL")
+    if folder is None:
+        pytest.skip("FLAN_T5_SMALL names no folder with the real T5 and its tokenizer")
+    return AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("name", ["super_glue/rte", "cosmos_qa", "dream", "winogrande/winogrande_debiased"])
+@pytest.mark.parametrize("length", [64, 96])
+def test_real_rows_keep_question_and_choices(shared, t5_tokenizer, name, length):
+    rows = load_rows(name, data_dir=shared / "t0_data").evaluation.select(range(100))
+    for task in select_tasks(load_tasks(), [name]):
+        features = FeatureBuilder(t5_tokenizer, length).evaluation(task, rows)
+        assert max(map(len, features["input_ids"])) <= length
+        for row, ids in zip(rows, features["input_ids"], strict=True):
+            example = task.example(row)
+            assert ids[-1] == t5_tokenizer.eos_token_id
+            full = t5_tokenizer(example.input_text).input_ids
+            if len(full) <= length:
+                assert ids == full
+                continue
+            assert len(ids) > length - 8
+            text = "".join(t5_tokenizer.decode(ids).split())
+            kept = [row[field] for field in ("question", "hypothesis") if field in row]
+            if task.template.metadata["choices_in_prompt"]:
+                kept += example.choices
+            needed = sum(len(t5_tokenizer(words).input_ids) for words in kept)
+            if needed < length - 8:
+                for words in kept:
+                    assert "".join(t5_tokenizer.decode(t5_tokenizer(words).input_ids[:-1]).split()) in text
