@@ -20,7 +20,8 @@ class Score:
     """What one method reached on one held-out task.
 
     Attributes:
-        task: Name of the held-out task.
+        task: The held-out data set.
+        template: The template, of several perhaps, that asks it.
         method: Name of the method, a column of the tables.
         accuracy: Of rank classification on the evaluation rows, 0 to 1.
         macro_f1: Likewise, averaged over classes.
@@ -36,6 +37,7 @@ class Score:
     """
 
     task: str
+    template: str
     method: str
     accuracy: float
     macro_f1: float
@@ -71,17 +73,15 @@ def methods_of(scores: Iterable[Score]) -> list[str]:
 def accuracy_rows(scores: Sequence[Score]) -> list[list[str]]:
     """Header and rows of the accuracy table, in percent: tasks by methods, and the mean over tasks at the end.
 
-    With several seeds a cell is mean ± standard deviation over them; that of the last row is over the seeds' means.
+    A cell is the mean over templates; with several seeds, mean ± standard deviation of that over the seeds.
     """
     methods = methods_of(scores)
-    cells: dict[tuple[str, str], list[Score]] = defaultdict(list)
-    for score in scores:
-        cells[score.task, score.method].append(score)
     tasks = list(dict.fromkeys(score.task for score in scores))
-    rows = [["task", *methods]]
-    rows += [[task, *(_mean_std([s.accuracy for s in cells[task, m]]) for m in methods)] for task in tasks]
+    means = {task: [_by_seed(scores, method, task) for method in methods] for task in tasks}
+    rows = [["task", *methods], *([task, *map(_mean_std, means[task])] for task in tasks)]
     if len(tasks) > 1:
-        rows.append(["**mean**", *(_mean_std(_means_by_seed(s for s in scores if s.method == m)) for m in methods)])
+        # Per seed first, so that the deviation is that of the whole row and not of its tasks.
+        rows.append(["**mean**", *(_mean_std(_mean_of_tasks(scores, method)) for method in methods)])
     return rows
 
 
@@ -90,6 +90,7 @@ def detail_rows(scores: Sequence[Score]) -> list[list[str]]:
     rows = [
         [
             "task",
+            "template",
             "method",
             "accuracy",
             "macro-F1",
@@ -104,7 +105,15 @@ def detail_rows(scores: Sequence[Score]) -> list[list[str]]:
     for s in scores:
         shares = " / ".join(f"{100 * share:.0f}" for share in s.predicted_shares)
         rows.append(
-            [s.task, s.method, f"{100 * s.accuracy:.1f}", f"{100 * s.macro_f1:.1f}", shares, str(s.num_examples)]
+            [
+                s.task,
+                s.template,
+                s.method,
+                f"{100 * s.accuracy:.1f}",
+                f"{100 * s.macro_f1:.1f}",
+                shares,
+                str(s.num_examples),
+            ]
             + [str(s.labelled), str(s.unlabelled), str(s.evaluations), f"{s.seconds:.1f}"]
         )
     return rows
@@ -146,7 +155,7 @@ def draw_bars(scores: Sequence[Score], path: Path) -> None:
     width = 0.8 / len(methods)
     figure, axes = plt.subplots(figsize=(max(6, 1.2 * len(tasks) + 0.12 * len(tasks) * len(methods)), 4.5))
     for i, method in enumerate(methods):
-        values = [[s.accuracy for s in scores if s.task == task and s.method == method] for task in tasks]
+        values = [_by_seed(scores, method, task) for task in tasks]
         axes.bar(
             [x + (i - (len(methods) - 1) / 2) * width for x in range(len(tasks))],
             [100 * statistics.mean(v) if v else 0 for v in values],
@@ -162,11 +171,23 @@ def draw_bars(scores: Sequence[Score], path: Path) -> None:
     plt.close(figure)
 
 
-def _means_by_seed(scores: Iterable[Score]) -> list[float]:
+def _by_seed(scores: Iterable[Score], method: str, task: str) -> list[float]:
+    """A method's accuracy on one task for each seed, averaged over templates."""
     by_seed: dict[int, list[float]] = defaultdict(list)
     for score in scores:
-        by_seed[score.seed].append(score.accuracy)
+        if (score.method, score.task) == (method, task):
+            by_seed[score.seed].append(score.accuracy)
     return [statistics.mean(values) for values in by_seed.values()]
+
+
+def _mean_of_tasks(scores: Sequence[Score], method: str) -> list[float]:
+    """A method's accuracy for each seed, averaged over templates, then over tasks."""
+    means = []
+    for seed in dict.fromkeys(s.seed for s in scores if s.method == method):
+        of_seed = [s for s in scores if s.seed == seed]
+        tasks = dict.fromkeys(s.task for s in of_seed if s.method == method)
+        means.append(statistics.mean(_by_seed(of_seed, method, task)[0] for task in tasks))
+    return means
 
 
 def _mean_std(values: Sequence[float]) -> str:

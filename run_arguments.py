@@ -1,0 +1,151 @@
+"""The flags of run_ctr.py, besides those of training: model, tasks and searches."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import yaml
+from transformers import HfArgumentParser
+
+from search import OBJECTIVES
+from trainers import CTRTrainingArguments
+
+ARGUMENTS_NAME = "arguments.json"
+
+
+@dataclass
+class ModelArguments:
+    """The model to start from."""
+
+    model_name_or_path: str = field(
+        default=None, metadata={"help": "A CTR model or a plain seq2seq language model: a Hub name or a directory."}
+    )
+    code_length: int = field(default=10, metadata={"help": "Integers per task code, for a new CTR model."})
+    codebook_size: int = field(default=128, metadata={"help": "Values each of them may take, for a new CTR model."})
+    task_embedding_dim: int | None = field(default=None, metadata={"help": "Default: the language model's width."})
+    code_dim: int | None = field(default=None, metadata={"help": "Default: the language model's width."})
+    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a model on the Hub."})
+
+
+@dataclass
+class TaskArguments:
+    """Tasks, their data, and how it is turned into examples."""
+
+    train_tasks: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Training tasks: names of data sets (all their templates) or of tasks, in order of task id."
+        },
+    )
+    tasks: list[str] = field(
+        default_factory=list, metadata={"help": "Held-out tasks to search codes for and evaluate, named likewise."}
+    )
+    templates_dir: list[str] = field(
+        default_factory=list, metadata={"help": "Folders or files of templates besides the shipped ones."}
+    )
+    data_dir: str | None = field(
+        default=None, metadata={"help": "A folder with a folder per data set; goes before the Hub."}
+    )
+    max_source_length: int = field(default=384, metadata={"help": "Tokens; the context field of longer ones is cut."})
+    max_target_length: int = field(default=32, metadata={"help": "Tokens."})
+    max_examples_per_dataset: int = field(default=50_000, metadata={"help": "Cap on each training data set."})
+    mixing: str = field(
+        default="proportional",
+        metadata={
+            "help": "How training tasks share the examples.",
+            "choices": ["proportional", "temperature", "equal"],
+        },
+    )
+    mixing_temperature: float = field(default=2.0, metadata={"help": "With `mixing=temperature`."})
+    max_eval_samples: int | None = field(default=None, metadata={"help": "Evaluate on the first so many rows only."})
+    preprocessing_num_workers: int | None = field(default=None, metadata={"help": "Processes to tokenise with."})
+
+
+@dataclass
+class SearchArguments:
+    """Searches on the held-out tasks."""
+
+    do_code_ensemble: bool = field(default=False, metadata={"help": "Find codes without labels."})
+    do_bitwise_search: bool = field(default=False, metadata={"help": "Find codes with a few labels."})
+    num_shots: int = field(default=32, metadata={"help": "Labelled examples of a held-out task."})
+    num_unlabelled: int = field(default=64, metadata={"help": "Unlabelled examples that Code Ensemble votes on."})
+    num_codes: int = field(default=60, metadata={"help": "Codes that Code Ensemble keeps for the vote."})
+    objective: str | None = field(
+        default=None,
+        metadata={
+            "help": "Of Bitwise Search; default: normalized_loss. The paper's is loss.",
+            "choices": list(OBJECTIVES),
+        },
+    )
+    search_epochs: int = field(
+        default=20, metadata={"help": "Bitwise Search takes at most epochs x code length steps."}
+    )
+    search_order: str = field(default="random", metadata={"choices": ["random", "cyclic"], "help": "Of positions."})
+    num_starts: int = field(
+        default=1, metadata={"help": "Bitwise Search starts from the so many best training codes."}
+    )
+    templates_per_dataset: int | None = field(
+        default=None,
+        metadata={
+            "help": "Of each held-out data set, keep only so many of the templates named: those under which the raw "
+            "language model's answers to unlabelled inputs vary most. Looks at no label."
+        },
+    )
+    max_evaluations: int | None = field(default=None, metadata={"help": "Bitwise Search ends after so many codes."})
+    few_shot_seeds: list[int] = field(
+        default_factory=lambda: [42], metadata={"help": "The searches are run once for each seed."}
+    )
+
+
+Arguments = tuple[ModelArguments, TaskArguments, SearchArguments, CTRTrainingArguments]
+
+
+def parse_arguments(argv: list[str]) -> Arguments:
+    """Flags, or a JSON or YAML file of them followed by flags that override it.
+
+    Raises:
+        ValueError: The file has an unknown key, or a flag that is always needed is missing.
+    """
+    parser = HfArgumentParser((ModelArguments, TaskArguments, SearchArguments, CTRTrainingArguments))
+    if argv and argv[0].endswith((".json", ".yaml", ".yml")):
+        path, *argv = argv
+        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))  # JSON is YAML
+        known = {action.dest for action in parser._actions}
+        if unknown := sorted(set(settings) - known):
+            raise ValueError(f"{path} has the unknown key(s) {', '.join(unknown)}; see `run_ctr.py --help`.")
+        parser.set_defaults(**settings)
+    arguments = parser.parse_args_into_dataclasses(argv)
+    if arguments[0].model_name_or_path is None:
+        raise ValueError("Say which model to start from: `--model_name_or_path`.")
+    return arguments
+
+
+# What may differ between two runs in one `output_dir`: what is done, not how.
+FREE_ARGUMENTS = {
+    "do_train", "do_eval", "do_predict", "do_code_ensemble", "do_bitwise_search", "push_to_hub", "hub_model_id",
+    "hub_token", "hub_private_repo", "resume_from_checkpoint", "preprocessing_num_workers", "dataloader_num_workers",
+    "logging_steps", "report_to", "disable_tqdm", "run_name", "save_steps", "save_total_limit",
+}  # fmt: skip
+
+
+def keep_arguments(output_dir: Path, *arguments: object) -> None:
+    """Write all arguments into `output_dir`, and refuse it where it holds a run with others.
+
+    Raises:
+        ValueError: Some argument was another in the run whose results are there.
+    """
+    now: dict[str, object] = {}
+    for part in arguments:
+        now |= part.to_dict() if isinstance(part, CTRTrainingArguments) else asdict(part)
+    path = output_dir / ARGUMENTS_NAME
+    if path.is_file():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        now_as_json = json.loads(json.dumps(now, default=str))
+        for name in sorted(set(before) & set(now) - FREE_ARGUMENTS):
+            if before[name] != now_as_json[name]:
+                raise ValueError(
+                    f"'{output_dir}' holds a run with `{name}` {before[name]!r}, not {now_as_json[name]!r}: choose "
+                    "another `output_dir`, or delete that one to start anew."
+                )
+    output_dir.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(now, indent=1, default=str), encoding="utf-8")
