@@ -1,0 +1,212 @@
+"""Pictures of a codebook and of searches in it.
+
+Figures are made without pyplot, which keeps global state: the app draws from several threads.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import ListedColormap, PowerNorm, hsv_to_rgb, to_rgba
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from scipy.cluster.hierarchy import dendrogram
+
+from evaluation.codebook_analysis import (
+    AttributeInformation,
+    cluster_order,
+    clustering,
+    similarity,
+    usage,
+    value_owners,
+)
+from evaluation.search_course import SearchCourse
+
+# Cells are numbered up to so many tasks; with more the numbers could not be read.
+MOST_NUMBERED_TASKS = 80
+MOST_SOURCE_TASKS = 30
+LONGEST_LABEL = 48
+BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#e7e9ee"
+SEQUENTIAL = colormaps["YlGnBu"]
+
+
+def codes_figure(codes: np.ndarray, names: Sequence[str], codebook_size: int) -> Figure:
+    """Tasks x positions. Values that no other task has at that position are grey, shared ones have a colour each."""
+    order = cluster_order(codes)
+    counts = usage(codes, codebook_size)
+    shared = np.take_along_axis(counts, codes.T, axis=1).T > 1
+    colours = _value_colours(codebook_size)(codes)
+    colours[~shared] = to_rgba(GREY)
+    figure, axes = _matrix_figure(len(codes), codes.shape[1], names)
+    axes.imshow(colours[order], aspect="auto", interpolation="none")
+    _label(axes, [names[i] for i in order], codes.shape[1])
+    if len(codes) <= MOST_NUMBERED_TASKS:
+        for row, task in enumerate(order):
+            for position in range(codes.shape[1]):
+                colour = "#1a202c" if shared[task, position] else "#a0a6b4"
+                axes.text(position, row, codes[task, position], ha="center", va="center", fontsize=7, color=colour)
+    axes.set_title("Codes: similar tasks together, colour = value shared with another task", fontsize=9, loc="left")
+    return figure
+
+
+def usage_figure(codes: np.ndarray, codebook_size: int) -> Figure:
+    """Positions x values: by how many tasks a value is used; beside it the number of distinct values per position."""
+    counts = usage(codes, codebook_size)
+    length = len(counts)
+    figure = Figure(figsize=(11, 1.6 + 0.28 * length), layout="constrained", dpi=110)
+    axes, bars = figure.subplots(1, 2, width_ratios=[5, 1], sharey=True)
+    image = axes.imshow(
+        np.ma.masked_equal(counts, 0),
+        aspect="auto",
+        interpolation="none",
+        cmap=SEQUENTIAL,
+        norm=PowerNorm(0.6, vmin=-0.5),
+    )
+    axes.set_facecolor("#f7f8fa")
+    axes.set_xlabel("value (index of a code vector); white columns are dead codes")
+    axes.set_ylabel("position")
+    axes.set_yticks(range(length), range(1, length + 1))
+    axes.xaxis.set_major_locator(MaxNLocator(16, integer=True))
+    figure.colorbar(image, ax=axes, label="tasks", ticks=MaxNLocator(5, integer=True), pad=0.01)
+    distinct = (counts > 0).sum(1)
+    bars.barh(range(length), distinct, color=BLUE, height=0.7)
+    bars.bar_label(bars.containers[0], fontsize=8, padding=2)
+    bars.set_xlim(0, 1.25 * distinct.max())
+    bars.set_xlabel("distinct values")
+    bars.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    bars.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def similarity_figure(codes: np.ndarray, names: Sequence[str]) -> Figure:
+    """Tasks x tasks: share of equal positions, tasks in the order of the tree on the left."""
+    order = cluster_order(codes)
+    side = _height(len(codes))
+    figure = Figure(figsize=(side + 3 + _label_width(names), side + 1.2), layout="constrained", dpi=110)
+    tree_axes, axes = figure.subplots(1, 2, width_ratios=[1, max(3, side / 1.2)], sharey=True)
+    tree = clustering(codes)
+    if tree is not None:
+        drawn = dendrogram(tree, orientation="left", no_plot=True)
+        # scipy puts leaf i at 5 + 10 i; the rows of the matrix are at i.
+        for depth, leaf in zip(drawn["dcoord"], drawn["icoord"], strict=True):
+            tree_axes.plot(depth, [(y - 5) / 10 for y in leaf], color="#4a5568", linewidth=0.8)
+    tree_axes.set_xlim(1.02, 0)
+    tree_axes.set_xlabel("different", fontsize=8)
+    tree_axes.tick_params(left=False, labelleft=False, labelsize=7)
+    tree_axes.spines[["top", "left", "right"]].set_visible(False)
+    image = axes.imshow(
+        similarity(codes)[np.ix_(order, order)], cmap=SEQUENTIAL, vmin=0, vmax=1, aspect="auto", interpolation="none"
+    )
+    axes.yaxis.set_tick_params(labelleft=False, labelright=True, left=False)
+    axes.set_yticks(range(len(order)), [_short(names[i]) for i in order], fontsize=_font_size(len(order)))
+    axes.set_xticks([])
+    axes.set_title("Share of positions with equal values", fontsize=9, loc="left")
+    figure.colorbar(image, ax=axes, location="bottom", shrink=0.5, aspect=30, pad=0.01)
+    return figure
+
+
+def information_figure(information: Sequence[AttributeInformation]) -> Figure:
+    """A row of bars per attribute: adjusted mutual information by position, and its chance level."""
+    rows = len(information)
+    figure = Figure(figsize=(8, 0.8 + 1.5 * rows), layout="constrained", dpi=110)
+    all_axes = figure.subplots(rows, 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    for axes, of_attribute in zip(all_axes, information, strict=True):
+        positions = np.arange(1, len(of_attribute.scores) + 1)
+        above = of_attribute.scores > of_attribute.chance
+        axes.bar(positions, of_attribute.scores, color=np.where(above, BLUE, "#a3bfdb"), width=0.7)
+        axes.axhline(of_attribute.chance, color=ORANGE, linestyle="--", linewidth=1.2)
+        axes.axhline(0, color="#4a5568", linewidth=0.6)
+        axes.set_title(f"{of_attribute.attribute} ({of_attribute.num_values} values)", fontsize=9, loc="left")
+        axes.spines[["top", "right"]].set_visible(False)
+    all_axes[0].set_ylim(min(-0.1, *(i.scores.min() for i in information)), 1.02)
+    all_axes[-1].set_xticks(positions)
+    all_axes[-1].set_xlabel("position")
+    figure.supylabel("adjusted mutual information", fontsize=9)
+    return figure
+
+
+def search_figure(course: SearchCourse, num_evaluations: int | None = None) -> Figure:
+    """The objective of every code evaluated, and the best so far; up to `num_evaluations` on the axis, if given."""
+    figure = Figure(figsize=(8, 3.4), layout="constrained", dpi=110)
+    axes = figure.subplots()
+    values = np.array([np.nan if e.value is None else e.value for e in course.trace])
+    is_start = np.array([e.step == -1 for e in course.trace])
+    numbers = np.arange(1, len(values) + 1)
+    axes.scatter(numbers[is_start], values[is_start], s=9, color=ORANGE, label="training tasks' codes")
+    axes.scatter(numbers[~is_start], values[~is_start], s=7, color="#a3bfdb", label="one position varied")
+    axes.step(numbers, course.best_so_far(), where="post", color=BLUE, linewidth=1.8, label="best so far")
+    beginnings = [i for i in range(1, len(values)) if course.trace[i].start != course.trace[i - 1].start]
+    for i in beginnings:
+        axes.axvline(numbers[i] - 0.5, color="#cbd5e0", linewidth=1, zorder=0)
+    axes.set_xlim(0, max(num_evaluations or 0, len(values)) + 1)
+    known = values[np.isfinite(values)]
+    if known.min() > 0 and known.max() > 20 * known.min():
+        axes.set_yscale("log")
+    axes.set_xlabel("codes evaluated" + (" (vertical lines: a new start)" if beginnings else ""))
+    axes.set_ylabel(course.objective.replace("_", " "))
+    axes.legend(fontsize=8, frameon=False, loc="upper right")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def sources_figure(code: Sequence[int], codes: np.ndarray, names: Sequence[str]) -> Figure:
+    """Training tasks x positions: where a task has the same value as `code`; the tasks with most in common first."""
+    equal = codes == np.asarray(code)
+    chosen = [i for i in np.argsort(-equal.sum(1), kind="stable") if equal[i].any()][:MOST_SOURCE_TASKS]
+    owners = [len(tasks) for tasks in value_owners(code, codes, names)]
+    figure, axes = _matrix_figure(len(chosen) + 1, codes.shape[1], names)
+    colours = np.full((len(chosen) + 1, codes.shape[1], 4), to_rgba(GREY))
+    value_colours = _value_colours(max(int(codes.max()), max(code)) + 1)(np.asarray(code))
+    colours[0] = value_colours
+    for row, task in enumerate(chosen, start=1):
+        colours[row, equal[task]] = value_colours[equal[task]]
+    axes.imshow(colours, aspect="auto", interpolation="none")
+    axes.axhline(0.5, color="white", linewidth=4)
+    _label(axes, ["found code", *(f"{names[i]} ({equal[i].sum()})" for i in chosen)], codes.shape[1])
+    for position, value in enumerate(code):
+        axes.text(
+            position, 0, value, ha="center", va="center", fontsize=8, weight="bold" if owners[position] else None
+        )
+    axes.set_title("Training tasks with the found code's value at a position", fontsize=9, loc="left")
+    return figure
+
+
+def _value_colours(codebook_size: int) -> ListedColormap:
+    """A light colour per value; neighbouring values get distant hues, since they have nothing to do with each other."""
+    values = np.arange(codebook_size)
+    hues = values * 0.618034 % 1
+    return ListedColormap(hsv_to_rgb(np.stack([hues, 0.35 + 0.2 * (values % 3) / 2, np.full(len(values), 0.95)], 1)))
+
+
+def _matrix_figure(rows: int, columns: int, names: Sequence[str]):
+    figure = Figure(
+        figsize=(0.45 * columns + _label_width(names) + 0.6, _height(rows) + 0.9), layout="constrained", dpi=110
+    )
+    return figure, figure.subplots()
+
+
+def _label(axes, names: Sequence[str], columns: int) -> None:
+    axes.set_yticks(range(len(names)), [_short(name) for name in names], fontsize=_font_size(len(names)))
+    axes.set_xticks(range(columns), range(1, columns + 1))
+    axes.set_xlabel("position")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+def _height(rows: int) -> float:
+    """Inches for a matrix of so many rows: less per row, the more there are."""
+    return max(1.5, 0.2 * rows if rows <= MOST_NUMBERED_TASKS else 0.1 * rows + 8)
+
+
+def _font_size(rows: int) -> float:
+    return 8 if rows <= MOST_NUMBERED_TASKS else 6
+
+
+def _label_width(names: Sequence[str]) -> float:
+    return 0.07 * max(len(_short(name)) for name in names) + 0.3
+
+
+def _short(name: str) -> str:
+    """Names lose their middle: data set and template stand at the ends."""
+    half = LONGEST_LABEL // 2
+    return name if len(name) <= LONGEST_LABEL else f"{name[: half - 1]}…{name[-half:]}"
