@@ -99,7 +99,9 @@ def tiny_ctr_model(tiny_t5_config):
             del defaults["task_names"]
         config = CTRConfig(text_config=tiny_t5_config(kind, **(text_fields or {})), **(defaults | ctr_fields))
         model = CTRForConditionalGeneration(config)
-        with torch.no_grad():  # as after training: queries and code vectors of one size, so that tasks get different codes
+        with (
+            torch.no_grad()
+        ):  # as after training: queries and code vectors of one size, so that tasks get different codes
             model.task_codebook.position_maps.weight.normal_(std=0.3)
             model.task_codebook.code_vectors.weight.normal_()
             model.task_codebook.prompt_decoder.weight.normal_()
@@ -133,3 +135,21 @@ def tiny_batch():
         }
 
     return build
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer():
+    """A tokenizer of the tiny models' 64 words, `w3` to `w63`; anything else is unknown, and texts end in `</s>`."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+    from tokenizers.processors import TemplateProcessing
+    from transformers import PreTrainedTokenizerFast
+
+    words = {"<pad>": 0, "</s>": 1, "<unk>": 2} | {f"w{i}": i for i in range(3, 64)}
+    tokenizer = Tokenizer(WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    tokenizer.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=64
+    )

@@ -1,13 +1,15 @@
 """Seq2SeqTrainer for CTR models: two stages, two losses, codes with every checkpoint, rank-classification accuracy."""
 
 import json
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from huggingface_hub import EvalResult
 from torch import nn
 from torch.utils.data import SequentialSampler
 from transformers import EvalPrediction, Seq2SeqTrainer
@@ -16,8 +18,10 @@ from transformers.trainer_utils import EvalLoopOutput, has_length
 from transformers.utils import logging
 
 from modeling_ctr import CTRForConditionalGeneration
+from modeling_ctr.hub_errors import hub_errors
 from trainers.codebook_statistics import codebook_statistics, collapse_report
 from trainers.collators import LABEL_PADDING, CTRDataCollator
+from trainers.model_card import stage_record, write_model_card
 from trainers.sampler import LengthGroupedBatchOrder
 from trainers.training_args import CTRTrainingArguments
 
@@ -60,6 +64,7 @@ class CTRTrainer(Seq2SeqTrainer):
         self._num_parts = 0
         self._last_codes: torch.Tensor | None = None
         self._collapse_reported = False
+        self._earlier_stages = self._ctr_model().config.training_stages or []
 
     # ----------------------------------------------------------------------------------------------- training
 
@@ -234,9 +239,80 @@ class CTRTrainer(Seq2SeqTrainer):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """As in transformers, with the codes of all tasks beside the weights, in `task_codes.json`."""
+        if self.state.global_step:
+            config = self._ctr_model().config
+            config.training_stages = [*self._earlier_stages, stage_record(self, config.num_tasks)]
         super().save_model(output_dir, _internal_call)
         if self.args.should_save:
             write_task_codes(self._ctr_model(), Path(output_dir or self.args.output_dir) / TASK_CODES_NAME)
+
+    def create_model_card(
+        self,
+        language: str | list[str] | None = None,
+        license: str | None = None,
+        tags: str | list[str] | None = None,
+        model_name: str | None = None,
+        finetuned_from: str | None = None,
+        tasks: str | list[str] | None = None,
+        dataset_tags: str | list[str] | None = None,
+        dataset: str | list[str] | None = None,
+        dataset_args: str | list[str] | None = None,
+        results: Sequence[EvalResult] = (),
+    ) -> None:
+        """Write our own model card, see [`write_model_card`], into `args.output_dir`; `push_to_hub` calls it.
+
+        The card tells by itself what transformers' takes `tasks`, `dataset` and `dataset_args` for.
+
+        Args:
+            results: Of held-out tasks, e.g. from [`eval_result`].
+        """
+        if not self.is_world_process_zero():
+            return
+        evaluations = (logs for logs in reversed(self.state.log_history) if "eval_accuracy" in logs)
+        prefix = "eval_accuracy_"
+        write_model_card(
+            self._ctr_model(),
+            self.args.output_dir,
+            repo_id=self.hub_model_id or self.args.hub_model_id or model_name,
+            results=results,
+            task_accuracies={
+                name.removeprefix(prefix): value
+                for name, value in next(evaluations, {}).items()
+                if name.startswith(prefix)
+            },
+            language=language,
+            license=license,
+            tags=tags or (),
+            datasets=dataset_tags,
+            base_model=finetuned_from,
+        )
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """As in transformers; called before training, so that a wrong name or token costs no training time."""
+        repo_id = self.args.hub_model_id or Path(self.args.output_dir).absolute().name
+        with hub_errors(f"Making the repository '{repo_id}'", repo_id, "Nothing was pushed."):
+            super().init_hf_repo(token, private)
+
+    def push_to_hub(self, *args: Any, **kwargs: Any):
+        """As in transformers: weights, configs, the model's Python files, tokenizer (`processing_class`), codes, card.
+
+        Raises:
+            OSError: The Hub did not take it; the message says why. All of it is in `args.output_dir` still.
+        """
+        advice = (
+            f"What was on the Hub before is unchanged, and everything is in '{self.args.output_dir}': push it with "
+            f"`hf upload REPOSITORY {self.args.output_dir}`."
+        )
+        repo_id = self.hub_model_id or self.args.hub_model_id or Path(self.args.output_dir).name
+        with hub_errors(f"Pushing to '{repo_id}'", repo_id, advice):
+            return super().push_to_hub(*args, **kwargs)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """As in transformers, which takes weights and configs alone, with the model's Python files and its codes."""
+        if self.is_world_process_zero():
+            for path in [*Path(checkpoint_folder).glob("*.py"), Path(checkpoint_folder) / TASK_CODES_NAME]:
+                shutil.copy(path, self.args.output_dir)
+        super()._push_from_checkpoint(checkpoint_folder)
 
     def _ctr_model(self) -> CTRForConditionalGeneration:
         """The CTR model itself, out of whatever peft and accelerate wrap it in."""

@@ -64,3 +64,7 @@ class CTRTrainingArguments(Seq2SeqTrainingArguments):
         if self.query_learning_rate is None:
             self.query_learning_rate = self.learning_rate * (STAGE_1_QUERY_RATE if self.stage == 1 else 1)
         super().__post_init__()
+
+    def __getstate__(self) -> dict:
+        """Without the Hub token: the Trainer pickles its arguments into `training_args.bin`, and pushes that file."""
+        return {**self.__dict__, "hub_token": None}

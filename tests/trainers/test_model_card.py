@@ -1,0 +1,204 @@
+"""The model card, as people read it and as the Hub's metadata."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import EvalResult, ModelCard
+from huggingface_hub.repocard import metadata_eval_result, metadata_load
+
+from modeling_ctr import CTRForConditionalGeneration
+from trainers.hub import save_for_hub
+from trainers.model_card import eval_result, write_model_card
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+ODD = "a|b `c` <b> \"q\" 's' --- {{ x }} \\n \n---\nhéllo 🤗: #1, [x](y) *z*"
+
+
+@pytest.fixture
+def card(tiny_ctr_model, tmp_path):
+    """`card(model=None, **facts)`: the card that is written, read back."""
+
+    def build(model=None, **facts):
+        return ModelCard.load(write_model_card(model or tiny_ctr_model(), tmp_path / "model", **facts))
+
+    return build
+
+
+def table_after(text: str, heading: str) -> list[list[str]]:
+    """Cells of the first table after a heading, without the line below its header."""
+    rows = re.search(r"(?:^\|.*\|\n)+", text.split(heading, 1)[1], re.MULTILINE).group().splitlines()
+    assert re.fullmatch(r"\|(---\|)+", rows[1])
+    cells = [[c.strip() for c in re.split(r"(?<!\\)\|", row)[1:-1]] for row in (rows[0], *rows[2:])]
+    assert {len(row) for row in cells} == {len(cells[0])}
+    return cells
+
+
+def test_it_names_tasks_codes_and_codebook(card, tiny_ctr_model):
+    model = tiny_ctr_model()
+    model.add_task("rte", [7, 0, 3, 1])
+    text = card(model, repo_id="me/ctr-tiny", task_accuracies={"glue_qqp": 0.625}).text
+    assert text.lstrip().startswith("# ctr-tiny\n")
+    rows = table_after(text, "## Tasks and their codes")
+    assert rows[0] == ["task", "code", "accuracy (%)"]
+    assert [row[0] for row in rows[1:]] == model.config.task_names
+    assert [row[1].replace("\\", "") for row in rows[1:]] == [str(code) for code in model.task_codes().tolist()]
+    assert [row[2] for row in rows[1:]] == ["", "62.5", ""]
+    assert table_after(text, "Added later")[1][0] == "rte"
+    assert f"{model.task_codes().unique().numel()} of 8 code vectors are in use" in text
+
+
+def test_it_says_what_is_not_known(card):
+    text = card().text
+    assert "settings of its training are not recorded" in text and "None are recorded" in text
+    assert "a t5 language model" in text
+
+
+def test_a_backbone_from_the_hub_is_in_the_metadata_and_a_local_one_is_not(card, tiny_ctr_model, tmp_path):
+    model = tiny_ctr_model()
+    model.config.text_config._name_or_path = "google/t5-large-lm-adapt"
+    assert card(model).data.base_model == "google/t5-large-lm-adapt"
+    model.config.text_config._name_or_path = str(tmp_path / "my-t5")
+    local = card(model)
+    assert local.data.base_model is None
+    assert "my-t5 (a local copy)" in local.text and str(tmp_path) not in local.content
+
+
+def test_results_are_metadata_that_the_hub_reads(card):
+    results = [
+        eval_result("rte", 0.8, "Bitwise Search", dataset="super_glue"),
+        eval_result("cb", 0.75, "Bitwise Search"),
+        eval_result("rte", 0.7, "Code Ensemble", dataset="super_glue"),
+    ]
+    read = card(repo_id="me/ctr", results=results, license="mit", language="en", tags="t0", datasets=["ag_news"])
+    assert {r.unique_identifier for r in read.data.eval_results} == {r.unique_identifier for r in results}
+    assert {(r.dataset_name, r.metric_name): r.metric_value for r in read.data.eval_results} == {
+        ("rte", "accuracy, Bitwise Search"): 0.8,
+        ("cb", "accuracy, Bitwise Search"): 0.75,
+        ("rte", "accuracy, Code Ensemble"): 0.7,
+    }
+    assert (read.data.license, read.data.language, read.data.datasets) == ("mit", "en", ["ag_news"])
+    assert read.data.tags == ["ctr", "task-codes", "t0"] and read.data.library_name == "transformers"
+    assert table_after(read.text, "## Results")[1:] == [
+        ["rte", "accuracy, Bitwise Search", "80.0%"],
+        ["cb", "accuracy, Bitwise Search", "75.0%"],
+        ["rte", "accuracy, Code Ensemble", "70.0%"],
+    ]
+
+
+def test_its_model_index_has_the_shape_of_the_hubs_own(card, tmp_path):
+    card(repo_id="me/ctr", results=[eval_result("cb", 0.75, "Bitwise Search")])
+    theirs = metadata_eval_result(
+        model_pretty_name="ctr",
+        task_pretty_name="cb",
+        task_id="multiple-choice",
+        metrics_pretty_name="accuracy, Bitwise Search",
+        metrics_id="accuracy",
+        metrics_value=0.75,
+        dataset_pretty_name="cb",
+        dataset_id="cb",
+        dataset_split="validation",
+    )["model-index"]
+    del theirs[0]["results"][0]["task"]["name"], theirs[0]["results"][0]["metrics"][0]["verified"]
+    assert metadata_load(tmp_path / "model" / "README.md")["model-index"] == theirs
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_result_that_is_no_number_is_refused(value):
+    with pytest.raises(ValueError, match="accuracy of 'search' on 'rte' must be a finite number"):
+        eval_result("rte", value, "search")
+
+
+@pytest.mark.parametrize("odd", [ODD, "\ud800 half", "---\nlicense: evil", "```\n# h1", "trailing \\"])
+def test_odd_characters_survive(card, tiny_ctr_model, odd):
+    names = [odd, "plain", "ag_news"]
+    model = tiny_ctr_model(task_names=names, added_task_codes={odd + "2": [1, 2, 3, 4]})
+    model.config.text_config._name_or_path = odd
+    read = card(model, results=[eval_result(odd, 0.5, odd)], license="mit", task_accuracies={odd: 1.0}, tags=odd[2:])
+    printable = odd.encode("utf-8", "backslashreplace").decode()
+    assert read.data.license == "mit" and read.data.eval_results[0].dataset_name == printable
+    assert len(table_after(read.text, "## Tasks and their codes")) == 4
+    assert len(table_after(read.text, "Added later")) == len(table_after(read.text, "## Results")) == 2
+    snippets = re.findall(r"^```python\n(.*?)^```$", read.text, re.MULTILINE | re.DOTALL)
+    assert len(snippets) == 3
+    for snippet in snippets:
+        compile(snippet, "card", "exec")
+    assert len(re.findall(r"^## ", read.text, re.MULTILINE)) == 7
+
+
+def test_a_training_run_is_on_the_card_with_its_predecessor(build, train, tmp_path):
+    model = build()
+    train(model, stage=1, seed=3).save_model(str(tmp_path / "stage1"))
+    model = CTRForConditionalGeneration.from_pretrained(tmp_path / "stage1")
+    trainer = train(model, stage=2, learning_rate=0.005, gradient_accumulation_steps=2, max_steps=5)
+    trainer.evaluate()
+    trainer.save_model()
+    trainer.save_model()  # once more, as a push does
+    trainer.create_model_card(results=[eval_result("rte", 0.5, "Bitwise Search")], license="mit")
+    card = ModelCard.load(Path(trainer.args.output_dir) / "README.md")
+    rows = {row[0]: row[1:] for row in table_after(card.text, "## Training")}
+    assert rows["setting"] == ["stage 1", "stage 2"]
+    assert rows["steps"] == ["8", "5"] and rows["learning rate"] == ["0.01", "0.005"]
+    assert rows["examples per step"] == ["8", "16"] and rows["seed"] == ["3", "42"]
+    assert rows["training examples"] == ["96", "96"]
+    tasks = table_after(card.text, "## Tasks and their codes")
+    assert tasks[0] == ["task", "code", "examples", "accuracy (%)"]
+    assert [row[2] for row in tasks[1:]] == ["32"] * 3 and all(0 <= float(row[3]) <= 100 for row in tasks[1:])
+    assert card.data.license == "mit" and card.data.eval_results[0].metric_value == 0.5
+    saved = CTRForConditionalGeneration.from_pretrained(trainer.args.output_dir).config.training_stages
+    assert [stage["stage"] for stage in saved] == [1, 2]
+
+
+def test_a_run_that_trained_nothing_leaves_no_stage(build, train, tmp_path):
+    trainer = train(build(), stage=1, max_steps=1)
+    trainer.state.global_step = 0
+    trainer.model.config.training_stages = None
+    trainer.save_model(str(tmp_path / "saved"))
+    assert trainer.model.config.training_stages is None
+
+
+def test_pickled_arguments_hold_no_token(build, train, tmp_path):
+    trainer = train(build(), stage=1, max_steps=1, hub_token="hf_secret_secret")
+    trainer.save_model(str(tmp_path / "saved"))
+    assert trainer.args.hub_token == "hf_secret_secret"
+    for path in (tmp_path / "saved").iterdir():
+        assert b"secret_secret" not in path.read_bytes(), path.name
+
+
+@pytest.mark.slow
+def test_its_snippets_run(tiny_ctr_model, tiny_tokenizer, tmp_path):
+    model = tiny_ctr_model(task_names=['it\'s a "task"', "b", "c"])
+    save_for_hub(model, tiny_tokenizer, tmp_path / "model", repo_id="me/ctr-tiny")
+    text = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    snippets = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert len(snippets) == 3
+    # The two that use the model's own code run where this project cannot be imported.
+    run("\n".join(snippets[1:]), tmp_path, {"HF_HOME": str(tmp_path / "home")})
+    kept = CTRForConditionalGeneration.from_pretrained(tmp_path / "with-my-task")
+    assert torch.equal(kept.task_code_of("my task"), model.task_codes()[0])
+    run(snippets[0], tmp_path, {"PYTHONPATH": str(REPOSITORY)})
+
+
+def run(snippet: str, folder: Path, environment: dict[str, str]) -> None:
+    snippet = snippet.replace("'me/ctr-tiny'", repr(str(folder / "model")))
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", snippet],
+        cwd=folder,
+        env=inherited | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_results_may_be_any_of_the_hubs_own(card):
+    result = EvalResult(
+        task_type="text-classification", dataset_type="x", dataset_name="x", metric_type="f1", metric_value=0.25
+    )
+    assert table_after(card(results=[result]).text, "## Results")[1] == ["x", "f1", "0.25"]

@@ -1,0 +1,76 @@
+"""Everything that makes a published CTR model usable, in one commit to the Hub."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from huggingface_hub import HfApi
+from transformers import PreTrainedTokenizerBase
+
+from modeling_ctr import CTRForConditionalGeneration
+from modeling_ctr.hub_errors import hub_errors
+from trainers.ctr_trainer import TASK_CODES_NAME, write_task_codes
+from trainers.model_card import write_model_card
+
+
+def save_for_hub(
+    model: CTRForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerBase,
+    output_dir: str | Path,
+    *,
+    repo_id: str | None = None,
+    **card: Any,
+) -> None:
+    """Write all that a push carries: weights, configs, the model's Python files, tokenizer, codes and model card.
+
+    Args:
+        output_dir: A folder, made if there is none. Other files in it are left alone.
+        repo_id: Where it will be on the Hub, for the card.
+        **card: Further facts for the card, see [`write_model_card`].
+    """
+    output_dir = Path(output_dir)
+    model.save_pretrained(output_dir)
+    tokenizer.save_pretrained(output_dir)
+    write_task_codes(model, output_dir / TASK_CODES_NAME)
+    write_model_card(model, output_dir, repo_id=repo_id, **card)
+
+
+def push_to_hub(
+    model: CTRForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerBase,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    token: str | None = None,
+    revision: str | None = None,
+    commit_message: str = "Upload CTR model",
+    **card: Any,
+) -> str:
+    """Push a model with its tokenizer, codes and card; for a run with a trainer there is `trainer.push_to_hub()`.
+
+    `model.push_to_hub()` alone carries neither tokenizer nor `task_codes.json`, and transformers' own empty card.
+
+    Args:
+        repo_id: "user/name", or "name" for the token's user; made if there is none.
+        private: Whether a new repository is private.
+        token: Hub token; by default, the one logged in with.
+        revision: Branch to push to, made if there is none; by default, "main".
+        **card: Facts for the card, see [`write_model_card`].
+
+    Returns:
+        The commit's address.
+
+    Raises:
+        OSError: The Hub did not take it; the message says why. The repository is as it was before.
+    """
+    api = HfApi(token=token)
+    with hub_errors(f"Making the repository '{repo_id}'", repo_id, "Nothing was pushed."):
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        if revision is not None:
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+    with TemporaryDirectory() as folder:
+        save_for_hub(model, tokenizer, folder, repo_id=repo_id, **card)
+        with hub_errors(f"Pushing to '{repo_id}'", repo_id, "What was there before is unchanged."):
+            return api.upload_folder(
+                repo_id=repo_id, folder_path=folder, commit_message=commit_message, revision=revision
+            ).commit_url
