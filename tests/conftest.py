@@ -99,9 +99,8 @@ def tiny_ctr_model(tiny_t5_config):
             del defaults["task_names"]
         config = CTRConfig(text_config=tiny_t5_config(kind, **(text_fields or {})), **(defaults | ctr_fields))
         model = CTRForConditionalGeneration(config)
-        with (
-            torch.no_grad()
-        ):  # as after training: queries and code vectors of one size, so that tasks get different codes
+        # As after training: queries and code vectors of one size, so that tasks get different codes.
+        with torch.no_grad():
             model.task_codebook.position_maps.weight.normal_(std=0.3)
             model.task_codebook.code_vectors.weight.normal_()
             model.task_codebook.prompt_decoder.weight.normal_()
