@@ -244,19 +244,18 @@ def _shortened_input(
     row = copy.deepcopy(dict(row))
     seed = task.template.row_seed(row)
     fields = [list(_texts(row, name)) for name in sorted(task.template.context_fields) if name in row]
-    texts = [[container[key] for container, key in leaves] for leaves in fields]
-    text_lengths = [[len(_plain_ids(tokenizer, text)) for text in field] for field in texts]
-    lengths = [sum(field) for field in text_lengths]
+    texts = [[_CuttableText(tokenizer, container[key]) for container, key in leaves] for leaves in fields]
+    lengths = [sum(text.length for text in field) for field in texts]
     best = None
     low, high = 0, max(lengths, default=0)  # `high` does not fit
     guess = _common_length(lengths, sum(lengths) - (len(ids) - max_length))
     missed = False
     while low < high:
-        for leaves, originals, counts in zip(fields, texts, text_lengths, strict=True):
+        for leaves, field in zip(fields, texts, strict=True):
             left = guess
-            for (container, key), text, count in zip(leaves, originals, counts, strict=True):
-                container[key] = text if count <= left else _first_tokens(tokenizer, text, left)
-                left = max(0, left - count)
+            for (container, key), text in zip(leaves, field, strict=True):
+                container[key] = text.first_tokens(left)
+                left = max(0, left - text.length)
         try:
             shortened = task.example(row, seed=seed)
         except TemplateError:  # such as a template that splits a field at a mark that has been cut off
@@ -302,14 +301,23 @@ def _common_length(lengths: list[int], total: int) -> int:
     return max(lengths, default=0)
 
 
-def _plain_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+class _CuttableText:
+    """A text, tokenised once, of which the first so many tokens are wanted."""
 
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, text: str):
+        self.tokenizer = tokenizer
+        self.text = text
+        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast, verbose=False)
+        self.ids = encoded["input_ids"]
+        self.ends = [end for _, end in encoded["offset_mapping"]] if tokenizer.is_fast else None
 
-def _first_tokens(tokenizer: PreTrainedTokenizerBase, text: str, count: int) -> str:
-    if tokenizer.is_fast:
-        offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)[
-            "offset_mapping"
-        ]
-        return text[: offsets[count - 1][1]] if count else ""
-    return tokenizer.decode(_plain_ids(tokenizer, text)[:count])
+    @property
+    def length(self) -> int:
+        return len(self.ids)
+
+    def first_tokens(self, count: int) -> str:
+        if count >= self.length:
+            return self.text
+        if self.ends is None:
+            return self.tokenizer.decode(self.ids[:count])
+        return self.text[: self.ends[count - 1]] if count else ""

@@ -194,10 +194,10 @@ class Template:
             context[_RANDOM] = random.Random(self.row_seed(row) if seed is None else seed)
         choices = None
         if self.answer_choices is not None:
-            rendered_choices = self._rendered(self.answer_choices, context)
+            rendered_choices = self._rendered(self.answer_choices, context, row)
             choices = _split(rendered_choices)
             context[ANSWER_CHOICES] = [choice.strip() for choice in rendered_choices.split(SEPARATOR)]
-        parts = _split(self._rendered(self.jinja, context))
+        parts = _split(self._rendered(self.jinja, context, row))
         if not parts[0] and not any(parts[1:]):
             return None
         if len(parts) != 2:
@@ -213,15 +213,13 @@ class Template:
         except jinja2.TemplateSyntaxError as error:
             raise TemplateError(f"template {self.name!r} is not valid Jinja: {error} (line {error.lineno})") from error
 
-    def _rendered(self, source: str, context: dict[str, Any]) -> str:
+    def _rendered(self, source: str, context: dict[str, Any], row: Mapping[str, Any]) -> str:
         try:
             return _compiled(source).render(context)
         # A template is code of its author: whatever it raises, the reader needs to know which one it was.
         except Exception as error:
-            fields = ", ".join(sorted(set(context) - {_RANDOM, ANSWER_CHOICES}))
-            raise TemplateError(f"template {self.name!r} fails: {error} (of what it reads, there is: {fields})") from (
-                error
-            )
+            fields = ", ".join(row)
+            raise TemplateError(f"template {self.name!r} fails: {error} (the row's fields: {fields}).") from error
 
 
 @dataclass(frozen=True)
