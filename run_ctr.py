@@ -11,7 +11,6 @@ Takes flags, or a JSON or YAML file of them, or a file followed by flags that ov
 import logging
 import sys
 from collections.abc import Callable, Mapping
-from functools import cache
 from pathlib import Path
 
 from datasets import Dataset, concatenate_datasets
@@ -60,6 +59,8 @@ def main(argv: list[str] | None = None) -> None:
 
     known = load_tasks(SHIPPED_TEMPLATES, *task_args.templates_dir)
     train_tasks, held_out = select_tasks(known, task_args.train_tasks), select_tasks(known, task_args.tasks)
+    if known_already := {task.name for task in train_tasks} & {task.name for task in held_out}:
+        raise ValueError(f"'{min(known_already)}' is a training task and cannot be a held-out task as well.")
     tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path, revision=model_args.model_revision)
     model = load_model(model_args, train_tasks)
     check_tokenizer(tokenizer, model.config.text_config.vocab_size)
@@ -70,9 +71,12 @@ def main(argv: list[str] | None = None) -> None:
         task_args.preprocessing_num_workers,
     )
 
-    @cache
+    loaded: dict[str, SplitRows] = {}
+
     def rows_of(task: Task) -> SplitRows:
-        return load_rows(task.dataset, task.source, task_args.data_dir)
+        if task.dataset not in loaded:
+            loaded[task.dataset] = load_rows(task.dataset, task.source, task_args.data_dir)
+        return loaded[task.dataset]
 
     if training_args.do_train:
         model = train(model, train_tasks, rows_of, builder, task_args, training_args)
@@ -84,7 +88,7 @@ def main(argv: list[str] | None = None) -> None:
         tokenizer.save_pretrained(output_dir)
         write_task_codes(model, output_dir / TASK_CODES_NAME)
         if scores:
-            print_table(scores)
+            print_table(scores, output_dir / "report.md")
 
 
 def load_model(args: ModelArguments, train_tasks: list[Task]) -> CTRForConditionalGeneration:

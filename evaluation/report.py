@@ -15,6 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 
+MOST_COLUMNS = 5  # of the table on the terminal
+
+
 @dataclass(frozen=True)
 class Score:
     """What one method reached on one held-out task.
@@ -137,14 +140,16 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
     return [header, "|" + "---|" * len(rows[0]), *body]
 
 
-def print_table(scores: Sequence[Score]) -> None:
-    """The accuracy table on the terminal."""
+def print_table(scores: Sequence[Score], where: Path) -> None:
+    """The accuracies on the terminal, a line per method; of many tasks only the mean, the others are in `where`."""
     header, *rows = accuracy_rows(scores)
-    table = Table(title="Accuracy on held-out tasks (%)")
-    for i, cell in enumerate(header):
-        table.add_column(cell, justify="left" if i == 0 else "right")
-    for row in rows:
-        table.add_row(*(cell.replace("**", "") for cell in row))
+    if len(rows) > MOST_COLUMNS:
+        rows = rows[-1:]
+    table = Table(title="Accuracy on held-out tasks (%)", caption=f"more in {where}")
+    for i, name in enumerate([header[0], *(row[0].replace("**", "") for row in rows)]):
+        table.add_column("method" if i == 0 else name, justify="left" if i == 0 else "right")
+    for column, method in enumerate(header[1:], start=1):
+        table.add_row(method, *(row[column] for row in rows))
     Console().print(table)
 
 

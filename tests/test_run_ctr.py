@@ -1,0 +1,187 @@
+"""The whole road with real files: a language model, templates and rows on disk, both stages, searches, report."""
+
+import json
+import random
+
+import pytest
+import torch
+
+import run_ctr
+from evaluation.report import load_scores
+from modeling_ctr import CTRForConditionalGeneration
+
+TEMPLATE = """
+dataset: {name}
+data: {{data_files: {{train: {name}_train.jsonl, validation: {name}_validation.jsonl}}}}
+templates:
+  {first}: {{answer_choices: "{choices}", jinja: "{{{{text}}}} ||| {{{{answer_choices[label]}}}}"}}
+  {second}: {{answer_choices: "{choices}", jinja: "{{{{text}}}} w5 ||| {{{{answer_choices[label]}}}}"}}
+"""
+
+
+@pytest.fixture
+def project(tmp_path, tiny_t5_config, tiny_tokenizer, monkeypatch):
+    """A folder with a language model, three data sets and their templates; the label shows in a word of the text."""
+    from transformers import T5ForConditionalGeneration
+
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    torch.manual_seed(0)
+    T5ForConditionalGeneration(tiny_t5_config()).save_pretrained(tmp_path / "lm")
+    tiny_tokenizer.save_pretrained(tmp_path / "lm")
+    draw = random.Random(0)
+    for name, choices in (("colours", "w10 ||| w11"), ("shapes", "w12 ||| w13"), ("sizes", "w14 w15 ||| w16")):
+        (tmp_path / "templates").mkdir(exist_ok=True)
+        for split, count in (("train", 60), ("validation", 20)):
+            lines = []
+            for _ in range(count):
+                label = draw.randrange(2)
+                words = [f"w{30 + label}", *(f"w{draw.randrange(40, 64)}" for _ in range(draw.randrange(3, 9)))]
+                lines.append(json.dumps({"text": " ".join(words), "label": label}))
+            (tmp_path / "templates" / f"{name}_{split}.jsonl").write_text("\n".join(lines))
+        text = TEMPLATE.format(name=name, choices=choices, first="plain", second="marked / twice")
+        (tmp_path / "templates" / f"{name}.yaml").write_text(text)
+    return tmp_path
+
+
+def flags(project, **settings) -> list[str]:
+    defaults = {
+        "model_name_or_path": project / "lm",
+        "templates_dir": project / "templates",
+        "output_dir": project / "out",
+        "report_to": "none",
+        "use_cpu": True,
+        "code_length": 4,
+        "codebook_size": 16,
+        "num_shots": 8,
+        "num_unlabelled": 10,
+        "save_steps": 5,
+        "logging_steps": 5,
+    }
+    words = []
+    for name, value in (defaults | settings).items():
+        words += [f"--{name}", *(map(str, value) if isinstance(value, list) else [str(value)])]
+    return words
+
+
+TRAINING = {"train_tasks": ["colours", "shapes"], "do_train": True, "max_steps": 10}
+SEARCHES = {"tasks": ["sizes"], "do_code_ensemble": True, "do_bitwise_search": True}
+
+
+def test_training_and_searching_in_one_run(project, capsys):
+    run_ctr.main(flags(project, **TRAINING, **SEARCHES, do_eval=True, few_shot_seeds=[1, 2], stage=2))
+    out = project / "out"
+    model = CTRForConditionalGeneration.from_pretrained(out)
+    assert model.config.task_names == [
+        "colours/plain", "colours/marked / twice", "shapes/plain", "shapes/marked / twice",
+    ]  # fmt: skip
+    codes = json.loads((out / "task_codes.json").read_text())
+    for name in ("sizes/plain", "sizes/marked / twice"):  # the found codes are part of the checkpoint
+        assert codes[name] == model.task_code_of(name).tolist()
+    scores, about = load_scores(out / "report.json")
+    assert about["few-shot seeds"] == [1, 2]
+    assert {s.num_examples for s in scores} == {20}
+    assert {(s.method, s.labelled, s.unlabelled) for s in scores} == {
+        ("majority class", 0, 0),
+        ("raw LM", 0, 0),
+        ("mean training code", 0, 0),
+        ("training code by loss", 8, 0),
+        ("training code by accuracy", 8, 0),
+        ("Bitwise Search", 8, 0),
+        ("Code Ensemble", 0, 10),
+    }
+    assert "Bitwise Search" in capsys.readouterr().out
+    assert {"report.md", "report.png", "arguments.json", "train_results.json"} <= {p.name for p in out.iterdir()}
+
+
+def test_two_stages_then_searches_without_any_evaluation(project):
+    run_ctr.main(flags(project, **TRAINING, stage=1))
+    run_ctr.main(flags(project, **TRAINING, stage=2, model_name_or_path=project / "out", output_dir=project / "two"))
+    for file in project.glob("templates/sizes_validation.jsonl"):  # labels for nothing but eight rows
+        file.write_text(json.dumps({"text": "w30", "label": 0}))
+    run_ctr.main(flags(project, **SEARCHES, model_name_or_path=project / "two", output_dir=project / "three"))
+    assert not (project / "three" / "report.json").exists()
+    assert "sizes/plain" in CTRForConditionalGeneration.from_pretrained(project / "three").task_names
+
+
+def test_an_interrupted_run_goes_on(project, monkeypatch):
+    settings = {**TRAINING, **SEARCHES, "do_eval": True}
+    run_ctr.main(flags(project, **settings, output_dir=project / "whole"))
+
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("evaluation.protocol.code_ensemble", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run_ctr.main(flags(project, **settings))
+    trained = (project / "out" / "model.safetensors").stat().st_mtime_ns
+    trace = project / "out" / "held_out" / "sizes" / "seed_42" / "bitwise_search_plain.jsonl"
+    lines = trace.read_text()
+    run_ctr.main(flags(project, **settings))
+    assert trace.read_text() == lines  # nothing evaluated again
+    assert trained < (project / "out" / "model.safetensors").stat().st_mtime_ns  # saved again, with the found codes
+
+    def without_seconds(folder):
+        return [{**vars(s), "seconds": None} for s in load_scores(project / folder / "report.json")[0]]
+
+    assert without_seconds("out") == without_seconds("whole")
+
+
+def test_a_file_of_settings_and_flags_that_override_it(project):
+    settings = {"max_steps": 3, "learning_rate": "1e-2", "model_name_or_path": "from/file"}
+    for name, text in (
+        ("run.json", json.dumps(settings)),
+        ("run.yaml", "\n".join(f"{k}: {v}" for k, v in settings.items())),
+    ):
+        (project / name).write_text(text)
+        model_args, *_, training_args = run_ctr.parse_arguments([str(project / name), "--max_steps", "7"])
+        assert (model_args.model_name_or_path, training_args.learning_rate, training_args.max_steps) == (
+            "from/file",
+            0.01,
+            7,
+        )
+
+
+def test_templates_are_chosen_by_the_variety_of_the_raw_answers(project):
+    run_ctr.main(flags(project, **TRAINING | SEARCHES, do_eval=True, templates_per_dataset=1))
+    scores, _ = load_scores(project / "out" / "report.json")
+    assert len({s.template for s in scores}) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"tasks": ["sizes"]}, "is a plain language model without task codes: name `--train_tasks`"),
+        ({**TRAINING, "train_tasks": ["colour"]}, "no task or data set 'colour'. Did you mean 'colours'"),
+        ({**TRAINING, "tasks": ["colours/plain"], "do_bitwise_search": True}, "'colours/plain' is a training task"),
+        ({**TRAINING, **SEARCHES, "num_shots": 100, "max_steps": 1}, "shots"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(project, settings, message):
+    with pytest.raises(ValueError, match=message):
+        run_ctr.main(flags(project, **settings))
+
+
+def test_an_output_dir_of_another_run_is_refused(project):
+    run_ctr.main(flags(project, **TRAINING))
+    with pytest.raises(ValueError, match="holds a run with `max_steps` 10, not 11: choose another `output_dir`"):
+        run_ctr.main(flags(project, **TRAINING | {"max_steps": 11}))
+
+
+def test_unknown_keys_of_a_file_are_named(project):
+    (project / "run.json").write_text(json.dumps({"leaning_rate": 1}))
+    with pytest.raises(ValueError, match=r"run\.json has the unknown key\(s\) leaning_rate"):
+        run_ctr.parse_arguments([str(project / "run.json")])
+
+
+def test_other_training_tasks_than_the_models_are_refused(project):
+    run_ctr.main(flags(project, **TRAINING))
+    with pytest.raises(ValueError, match="trained on 4 tasks, which are not the 2 given"):
+        run_ctr.main(
+            flags(
+                project,
+                **TRAINING | {"train_tasks": ["colours"]},
+                model_name_or_path=project / "out",
+                output_dir=project / "b",
+            )
+        )
