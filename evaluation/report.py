@@ -14,7 +14,6 @@ import matplotlib.pyplot as plt
 from rich.console import Console
 from rich.table import Table
 
-
 MOST_COLUMNS = 5  # of the table on the terminal
 
 
