@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from huggingface_hub import HfApi, ModelCard, ModelCardData, hf_hub_download
+from huggingface_hub import CommitOperationAdd, HfApi, ModelCard, ModelCardData, hf_hub_download
 from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import (
     HFValidationError,
@@ -151,8 +151,10 @@ def push_task_code(
         task_code_card(task_code, repo_id).save(Path(folder) / "README.md")
         with hub_errors(f"Pushing the code of '{task}' to '{repo_id}'", repo_id):
             repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-            commit = api.upload_folder(
-                repo_id=repo_id, folder_path=folder, commit_message=commit_message or f"Upload the code of {task!r}"
+            commit = api.create_commit(
+                repo_id=repo_id,
+                operations=[CommitOperationAdd(path.name, path) for path in Path(folder).iterdir()],
+                commit_message=commit_message or f"Upload the code of {task!r}",
             )
     return commit.commit_url
 

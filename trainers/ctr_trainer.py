@@ -299,11 +299,11 @@ class CTRTrainer(Seq2SeqTrainer):
         Raises:
             OSError: The Hub did not take it; the message says why. All of it is in `args.output_dir` still.
         """
-        advice = (
-            f"What was on the Hub before is unchanged, and everything is in '{self.args.output_dir}': push it with "
-            f"`hf upload REPOSITORY {self.args.output_dir}`."
-        )
         repo_id = self.hub_model_id or self.args.hub_model_id or Path(self.args.output_dir).name
+        advice = (
+            f"Everything is in '{self.args.output_dir}' still: push it with "
+            f"`hf upload {repo_id} {self.args.output_dir} --exclude 'checkpoint-*'`."
+        )
         with hub_errors(f"Pushing to '{repo_id}'", repo_id, advice):
             return super().push_to_hub(*args, **kwargs)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from huggingface_hub import HfApi
+from huggingface_hub import CommitOperationAdd, HfApi
 from transformers import PreTrainedTokenizerBase
 
 from modeling_ctr import CTRForConditionalGeneration
@@ -71,6 +71,12 @@ def push_to_hub(
     with TemporaryDirectory() as folder:
         save_for_hub(model, tokenizer, folder, repo_id=repo_id, **card)
         with hub_errors(f"Pushing to '{repo_id}'", repo_id, "What was there before is unchanged."):
-            return api.upload_folder(
-                repo_id=repo_id, folder_path=folder, commit_message=commit_message, revision=revision
+            # One commit, whatever its size (`upload_folder` may make several): all of the model is there, or none.
+            files = [
+                CommitOperationAdd(path_in_repo=path.relative_to(folder).as_posix(), path_or_fileobj=path)
+                for path in Path(folder).rglob("*")
+                if path.is_file()
+            ]
+            return api.create_commit(
+                repo_id=repo_id, operations=files, commit_message=commit_message, revision=revision
             ).commit_url
