@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from huggingface_hub import EvalResult
+from safetensors import SafetensorError
 from torch import nn
+from torch.distributed.fsdp import register_fsdp_forward_method
 from torch.utils.data import SequentialSampler
 from transformers import EvalPrediction, Seq2SeqTrainer
 from transformers.optimization import get_wsd_schedule
@@ -19,10 +23,14 @@ from transformers.utils import logging
 
 from modeling_ctr import CTRForConditionalGeneration
 from modeling_ctr.hub_errors import hub_errors
+from trainers.callbacks import SaveOnSigterm
+from trainers.checkpoints import last_whole_checkpoint
 from trainers.codebook_statistics import codebook_statistics, collapse_report
 from trainers.collators import LABEL_PADDING, CTRDataCollator
 from trainers.model_card import stage_record, write_model_card
 from trainers.sampler import LengthGroupedBatchOrder
+from trainers.sharding import own_class, shard_codebook, whole_codebook, without_tied_copies
+from trainers.throughput import Throughput
 from trainers.training_args import CTRTrainingArguments
 
 logger = logging.get_logger(__name__)
@@ -60,19 +68,55 @@ class CTRTrainer(Seq2SeqTrainer):
         super().__init__(
             model=model, args=args, data_collator=data_collator, compute_metrics=compute_metrics, **kwargs
         )
-        self._part_sums: dict[str, torch.Tensor] = {}
-        self._num_parts = 0
+        if self.is_fsdp_enabled:
+            shard_codebook(self._ctr_model())
+        self._sigterm = SaveOnSigterm()
+        if not args.enable_jit_checkpoint:
+            self.add_callback(self._sigterm)
+        # Of each micro-batch since the last log: step, both losses, task ids. Looked at when logging, since looking
+        # waits for the device.
+        self._losses: list[tuple[int, torch.Tensor, torch.Tensor | None, torch.Tensor]] = []
+        self._throughput: Throughput | None = None
         self._last_codes: torch.Tensor | None = None
         self._collapse_reported = False
         self._earlier_stages = self._ctr_model().config.training_stages or []
 
     # ----------------------------------------------------------------------------------------------- training
 
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any):
+        """As in transformers, but `resume_from_checkpoint=True` goes on from the last *whole* checkpoint.
+
+        Where there is none, training starts at the beginning. After a SIGTERM a checkpoint is saved.
+
+        Raises:
+            SystemExit: Training was stopped by a SIGTERM; the code is 143, as of a process that it killed.
+            FloatingPointError: A loss is not finite or too large, and `bad_loss_action` is "stop".
+            OSError: A checkpoint could not be written.
+        """
+        if resume_from_checkpoint is True:
+            checkpoint = last_whole_checkpoint(self.args.output_dir)
+            if checkpoint is None:
+                logger.warning(f"No whole checkpoint in '{self.args.output_dir}': training starts at the beginning.")
+            else:
+                logger.warning(f"Training goes on from '{checkpoint}'.")
+            resume_from_checkpoint = None if checkpoint is None else str(checkpoint)
+        output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        if self._sigterm.terminated:
+            logger.warning(f"Stopped by SIGTERM; `resume_from_checkpoint=True` goes on from '{self.args.output_dir}'.")
+            raise SystemExit(128 + signal.SIGTERM)
+        return output
+
     def call_model_init(self, trial: Any = None) -> nn.Module:
         model = super().call_model_init(trial)
         if isinstance(model, CTRForConditionalGeneration):
             freeze_for_stage(model, self.args)
         return model
+
+    def _prepare_for_training(self, *args: Any, **kwargs: Any):
+        self._throughput = Throughput(self._ctr_model(), self.args.device)
+        prepared = super()._prepare_for_training(*args, **kwargs)
+        register_fsdp_forward_method(self.model, "choice_log_likelihoods")  # does nothing without FSDP2
+        return prepared
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """The optimiser that `args.optim` names, over the parameter groups of the stage."""
@@ -117,6 +161,8 @@ class CTRTrainer(Seq2SeqTrainer):
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device):
         """The micro-batches of one optimiser step, and the number of target tokens in them over all processes."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        for batch in batches:
+            self._throughput.count(batch)
         num_tokens = torch.stack([(b["labels"] != LABEL_PADDING).sum() for b in batches]).sum() if batches else None
         if num_tokens is not None and self.args.world_size > 1:
             num_tokens = self.accelerator.reduce(num_tokens.to(device), reduction="sum")
@@ -143,36 +189,54 @@ class CTRTrainer(Seq2SeqTrainer):
         if num_items_in_batch is not None:
             share = (labels != LABEL_PADDING).sum() / num_items_in_batch.to(labels.device)
             lm_loss = lm_loss * share * self.args.world_size * self.current_gradient_accumulation_steps
-        self._record_parts(lm_loss=lm_loss, vq_loss=outputs.vq_loss)
+        vq_loss = None if outputs.vq_loss is None else outputs.vq_loss.detach()
+        self._losses.append((self.state.global_step + 1, lm_loss.detach(), vq_loss, inputs["task_id"]))
         loss = lm_loss if outputs.vq_loss is None else lm_loss + outputs.vq_loss
         return (loss, outputs) if return_outputs else loss
 
     # ------------------------------------------------------------------------------------------------ logging
 
-    def _record_parts(self, **parts: torch.Tensor | None) -> None:
-        """Add to the running sums of the parts of the loss, without waiting for the device."""
-        for name, value in parts.items():
-            if value is not None:
-                self._part_sums[name] = self._part_sums.get(name, 0) + value.detach()
-        self._num_parts += 1
-
-    def _pop_parts(self) -> dict[str, float]:
-        """Means of the parts of the loss since the last call, over all processes."""
-        means = {
-            name: self.accelerator.reduce(total / self._num_parts, reduction="mean").item()
-            for name, total in self._part_sums.items()
-        }
-        self._part_sums, self._num_parts = {}, 0
+    def _mean_losses(self) -> dict[str, float]:
+        """Means of the parts of the loss over the micro-batches since the last call, over all processes."""
+        lm_losses = torch.stack([lm_loss for _, lm_loss, _, _ in self._losses])
+        means = {"lm_loss": self.accelerator.reduce(lm_losses.mean(), reduction="mean").item()}
+        vq_losses = [vq_loss for _, _, vq_loss, _ in self._losses if vq_loss is not None]
+        if vq_losses:
+            means["vq_loss"] = self.accelerator.reduce(torch.stack(vq_losses).mean(), reduction="mean").item()
         return means
 
+    def _check_losses(self) -> None:
+        """Stop, or warn, where a loss since the last log is not finite or the vq loss has run away."""
+        for step, lm_loss, vq_loss, task_ids in self._losses:
+            limit = self.args.max_vq_loss
+            if torch.isfinite(lm_loss) and (vq_loss is None or vq_loss <= limit):
+                continue
+            names = self._ctr_model().config.task_names
+            tasks = ", ".join(sorted({names[i] for i in task_ids.tolist()}))
+            message = (
+                f"Step {step}: lm_loss is {lm_loss.item():.4g} and vq_loss {'none' if vq_loss is None else f'{vq_loss.item():.4g}'} "
+                f"(`max_vq_loss` is {limit:.4g}), in a batch of the tasks {tasks}. Go on from an earlier checkpoint "
+                "(`resume_from_checkpoint=True`) with a lower `learning_rate` (for the vq loss `query_learning_rate`), "
+                "a longer warm-up or, if it trains in half precision, `bf16` instead of `fp16`; if it happens at this "
+                "step again, look at the examples of these tasks."
+            )
+            if self.args.bad_loss_action == "stop":
+                raise FloatingPointError(message)
+            logger.warning(message)
+            return
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the parts of the loss and the codebook's statistics to the logs of training steps."""
+        """Adds the parts of the loss, the codebook's statistics and the speed to the logs of training steps."""
         if "loss" in logs:
-            logs.update(self._pop_parts())
+            self._check_losses()
+            logs.update(self._mean_losses())
+            self._losses = []
             model = self._ctr_model()
-            statistics, self._last_codes = codebook_statistics(model, self._last_codes)
+            with whole_codebook(model.task_codebook):
+                statistics, self._last_codes = codebook_statistics(model, self._last_codes)
             logs.update(statistics)
             self._report_collapse(model)
+            logs.update(self._throughput.report(self.accelerator))
         super().log(logs, start_time)
 
     def _report_collapse(self, model: CTRForConditionalGeneration) -> None:
@@ -184,12 +248,14 @@ class CTRTrainer(Seq2SeqTrainer):
     # --------------------------------------------------------------------------------------------- evaluation
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
-        training_parts, self._part_sums = self._part_sums, {}
-        num_training_parts, self._num_parts = self._num_parts, 0
+        started = time.perf_counter()
+        losses_of_training, self._losses = self._losses, []
         output = super().evaluation_loop(*args, **kwargs)
         prefix = kwargs.get("metric_key_prefix", "eval")
-        output.metrics.update({f"{prefix}_{name}": value for name, value in self._pop_parts().items()})
-        self._part_sums, self._num_parts = training_parts, num_training_parts
+        output.metrics.update({f"{prefix}_{name}": value for name, value in self._mean_losses().items()})
+        self._losses = losses_of_training
+        if self._throughput is not None:
+            self._throughput.leave_out(time.perf_counter() - started)
         return output
 
     def prediction_step(
@@ -243,8 +309,10 @@ class CTRTrainer(Seq2SeqTrainer):
             config = self._ctr_model().config
             config.training_stages = [*self._earlier_stages, stage_record(self, config.num_tasks)]
         super().save_model(output_dir, _internal_call)
-        if self.args.should_save:
-            write_task_codes(self._ctr_model(), Path(output_dir or self.args.output_dir) / TASK_CODES_NAME)
+        model = self._ctr_model()
+        with whole_codebook(model.task_codebook):
+            if self.args.should_save:
+                write_task_codes(model, Path(output_dir or self.args.output_dir) / TASK_CODES_NAME)
 
     def create_model_card(
         self,
@@ -313,6 +381,30 @@ class CTRTrainer(Seq2SeqTrainer):
             for path in [*Path(checkpoint_folder).glob("*.py"), Path(checkpoint_folder) / TASK_CODES_NAME]:
                 shutil.copy(path, self.args.output_dir)
         super()._push_from_checkpoint(checkpoint_folder)
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        self._check_losses()  # no checkpoint of a model that is lost
+        started = time.perf_counter()
+        try:
+            super()._save_checkpoint(*args, **kwargs)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            raise OSError(
+                f"The checkpoint of step {self.state.global_step} could not be written to '{self.args.output_dir}' "
+                f"({error}). Earlier checkpoints are untouched: make room there, or make it writable, and go on with "
+                "`resume_from_checkpoint=True`."
+            ) from error
+        self._throughput.leave_out(time.perf_counter() - started)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        # The trainer's state is written next: where it is, the files of all processes are.
+        self.accelerator.wait_for_everyone()
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
+        if state_dict is not None:
+            state_dict = without_tied_copies(self.model, state_dict)
+        with own_class(self.model):
+            super()._save(output_dir, state_dict)
 
     def _ctr_model(self) -> CTRForConditionalGeneration:
         """The CTR model itself, out of whatever peft and accelerate wrap it in."""

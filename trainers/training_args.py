@@ -33,6 +33,17 @@ class CTRTrainingArguments(Seq2SeqTrainingArguments):
         metadata={"help": "False keeps the per-position maps as initialised, as the authors' code in effect did."},
     )
 
+    max_vq_loss: float = field(
+        default=1000.0, metadata={"help": "A larger vq loss is taken for a runaway codebook (see `bad_loss_action`)."}
+    )
+    bad_loss_action: str = field(
+        default="stop",
+        metadata={
+            "help": "`stop` or `warn`, where a loss is not finite or the vq loss exceeds `max_vq_loss`. Looked at when "
+            "logging and before saving."
+        },
+    )
+
     adam_beta2: float = field(default=0.95, metadata={"help": "Beta2 of AdamW."})
     weight_decay: float = field(
         default=0.1,
@@ -52,6 +63,9 @@ class CTRTrainingArguments(Seq2SeqTrainingArguments):
         default="group_by_length",
         metadata={"help": "`group_by_length` batches examples of like length; `random` and `sequential` do not."},
     )
+    logging_nan_inf_filter: bool = field(
+        default=False, metadata={"help": "True leaves losses that are not finite out of the log, at a wait per step."}
+    )
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "The collator picks its columns itself, answer choices included."}
     )
@@ -59,6 +73,8 @@ class CTRTrainingArguments(Seq2SeqTrainingArguments):
     def __post_init__(self):
         if self.stage not in STAGE_LEARNING_RATES:
             raise ValueError(f"`stage` must be 1 or 2, but is {self.stage}.")
+        if self.bad_loss_action not in ("stop", "warn"):
+            raise ValueError(f"`bad_loss_action` must be 'stop' or 'warn', but is '{self.bad_loss_action}'.")
         if self.learning_rate is None:
             self.learning_rate = STAGE_LEARNING_RATES[self.stage]
         if self.query_learning_rate is None:

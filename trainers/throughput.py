@@ -1,0 +1,115 @@
+"""How fast training goes, without waiting for the device at any step."""
+
+import resource
+import sys
+import time
+from collections.abc import Mapping
+
+import torch
+from accelerate import Accelerator
+
+from modeling_ctr import CTRForConditionalGeneration
+
+# Dense bf16 (T4, V100: fp16) operations per second, from the makers' data sheets, by what the device's name contains.
+PEAK_FLOPS = {
+    "H200": 989e12,
+    "H100 PCIe": 756e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "A10G": 70e12,
+    "A10": 125e12,
+    "L4": 121e12,
+    "V100": 125e12,
+    "T4": 65e12,
+}
+
+
+class Throughput:
+    """Counts the batches of one process between two reports.
+
+    Args:
+        model: Its parameters give the number of operations per token.
+        device: Where it trains.
+    """
+
+    def __init__(self, model: CTRForConditionalGeneration, device: torch.device):
+        self.device = device
+        self._code_length = model.config.code_length
+        self._source_flops, self._target_flops = token_flops(model)
+        self._restart()
+
+    def _restart(self) -> None:
+        self._start = time.perf_counter()
+        self._examples = self._padded_tokens = self._flops = 0
+        self._tokens: torch.Tensor | int = 0
+
+    def count(self, batch: Mapping[str, torch.Tensor]) -> None:
+        """Add a batch of `input_ids` and `attention_mask` `(batch, source_length)` and `labels`."""
+        if not self._examples:
+            self._start = time.perf_counter()
+        self._examples += len(batch["labels"])
+        self._padded_tokens += batch["input_ids"].numel() + batch["labels"].numel()
+        self._tokens = self._tokens + batch["attention_mask"].sum() + (batch["labels"] != -100).sum()
+        self._flops += self._source_flops * (batch["input_ids"].numel() + self._code_length * len(batch["labels"]))
+        self._flops += self._target_flops * batch["labels"].numel()
+
+    def leave_out(self, seconds: float) -> None:
+        """Do not count time spent on something else, such as evaluation."""
+        self._start += seconds
+
+    def report(self, accelerator: Accelerator) -> dict[str, float]:
+        """Of all processes since the last report: `examples_per_second`, `tokens_per_second` (sources and targets
+        without padding), `padding_share`, the first process's peak `memory_gib` and, where the device's peak is known, `mfu`.
+
+        `mfu`, the first process's, counts the products with weights, of padded batches, and leaves out attention's own products.
+        """
+        if not self._examples:
+            return {}
+        counts = [torch.as_tensor(c, dtype=torch.float64) for c in (self._examples, self._tokens, self._padded_tokens)]
+        totals = accelerator.reduce(torch.stack([count.to(self.device) for count in counts]), reduction="sum")
+        examples, tokens, padded_tokens = totals.tolist()  # waits for the device, so before the clock is read
+        seconds = time.perf_counter() - self._start
+        report = {
+            "examples_per_second": examples / seconds,
+            "tokens_per_second": tokens / seconds,
+            "padding_share": 1 - tokens / padded_tokens,
+            "memory_gib": peak_memory(self.device) / 2**30,
+        }
+        if self.device.type == "cuda":
+            name = torch.cuda.get_device_name(self.device)
+            peak = next((peak for known, peak in PEAK_FLOPS.items() if known in name), None)
+            if peak is not None:
+                report["mfu"] = self._flops / seconds / peak
+        self._restart()
+        return report
+
+
+def token_flops(model: CTRForConditionalGeneration) -> tuple[int, int]:
+    """Operations per source token (prompt vectors included) and per target token, in products with weights.
+
+    Two per weight forward, two backward, and two more for the gradients of weights that are trained. Keys and values
+    of cross-attention are made from the source.
+    """
+    source = target = 0
+    for name, parameter in model.backbone.named_parameters(remove_duplicate=False):
+        if "embed" in name or "shared" in name:
+            continue
+        size = getattr(parameter, "ds_numel", parameter.numel())  # DeepSpeed ZeRO-3 leaves the tensor itself empty
+        flops = (6 if parameter.requires_grad else 4) * size
+        crosses = any(
+            part in name for part in ("EncDecAttention.k", "EncDecAttention.v", "encoder_attn.k_", "encoder_attn.v_")
+        )
+        if "encoder.block" in name or "encoder.layers" in name or crosses:
+            source += flops
+        else:
+            target += flops
+    return source, target
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: of tensors on an accelerator, or of the whole process on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
