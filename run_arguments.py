@@ -34,14 +34,19 @@ class TaskArguments:
     train_tasks: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "Training tasks: names of data sets (all their templates) or of tasks, in order of task id."
+            "help": "Training tasks in order of task id: names of data sets (all their templates), of tasks, of mixtures "
+            "(t0, t0_held_out, t0_data, a YAML list of names) or of P3's subsets (P3/...)."
         },
     )
     tasks: list[str] = field(
         default_factory=list, metadata={"help": "Held-out tasks to search codes for and evaluate, named likewise."}
     )
     templates_dir: list[str] = field(
-        default_factory=list, metadata={"help": "Folders or files of templates besides the shipped ones."}
+        default_factory=list,
+        metadata={
+            "help": "Folders or files of templates; data sets that they have templates of are asked with these, all "
+            "others with the shipped no-prompt ones. `prompted` names the shipped templates with prompts."
+        },
     )
     data_dir: str | None = field(
         default=None, metadata={"help": "A folder with a folder per data set; goes before the Hub."}

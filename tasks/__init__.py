@@ -1,6 +1,6 @@
 """What is asked: data sets, templates, and the features made of them.
 
-`load_tasks` reads templates, `select_tasks` picks some, `load_rows` gets their rows, `FeatureBuilder` makes features;
+`load_tasks` reads templates, `select_tasks` picks some by name or by mixture, `load_rows` gets their rows, `FeatureBuilder` makes features;
 `training_mixture` does that for many tasks at once, `few_shot_split` draws a few rows.
 """
 
@@ -8,11 +8,15 @@ from .data import DataError, DataSource, SplitRows, load_rows
 from .features import FeatureBuilder, check_tokenizer
 from .few_shot import FewShotSplit, assert_disjoint, few_shot_split
 from .mixture import mixture_counts, training_mixture
-from .task import SHIPPED_TEMPLATES, Example, Task, load_tasks, select_tasks
+from .mixtures import T0_HELD_OUT, T0_TRAINING, expand_mixtures
+from .task import PROMPTED_TEMPLATES, SHIPPED_TEMPLATES, Example, Task, load_tasks, select_tasks
 from .template import Template, TemplateError, load_template_file
 
 __all__ = [
+    "PROMPTED_TEMPLATES",
     "SHIPPED_TEMPLATES",
+    "T0_HELD_OUT",
+    "T0_TRAINING",
     "DataError",
     "DataSource",
     "Example",
@@ -24,6 +28,7 @@ __all__ = [
     "TemplateError",
     "assert_disjoint",
     "check_tokenizer",
+    "expand_mixtures",
     "few_shot_split",
     "load_rows",
     "load_tasks",

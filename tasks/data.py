@@ -109,10 +109,10 @@ def load_rows(dataset: str, source: DataSource | None = None, data_dir: str | Pa
     Args:
         dataset: Its name, with the subset after a slash (`super_glue/rte`).
         source: Where to load it from; None takes the Hub's data set of that name.
-        data_dir: A folder with one folder per data set, named like it with `_` for `/`, holding
-            `{train,validation,test}.{jsonl,json,csv,parquet}`, perhaps gzipped. Where it has the data set, this goes
-            before `source`. Its `index.json`, if there is one, may name other folders: entries of `datasets` with
-            `folder` and `hf_name`.
+        data_dir: A folder with one folder per data set, named like it with `_` for `/` (or a folder in a folder),
+            holding `{train,validation,test}.{jsonl,json,csv,parquet}`, perhaps gzipped, or folders of these names with
+            such files in them. Where it has the data set, this goes before `source`. Its `index.json`, if there is one,
+            may name other folders: entries of `datasets` with `folder` and `hf_name`.
 
     Raises:
         DataError: The data set, or a split that is asked for, cannot be loaded, or has no rows.
@@ -162,6 +162,16 @@ def load_rows(dataset: str, source: DataSource | None = None, data_dir: str | Pa
     return SplitRows(dataset, train, evaluation, train_split, evaluation_split)
 
 
+def has_rows(dataset: str, data_dir: str | Path) -> bool:
+    """Whether `load_rows` finds the data set in this folder.
+
+    Raises:
+        DataError: There is no such folder.
+    """
+    folder = _folder_of(dataset, Path(data_dir))
+    return folder is not None and bool(_split_files(folder))
+
+
 def _load(dataset: str, source: DataSource, split: str | None) -> Any:
     arguments = {key: getattr(source, key) for key in ("name", "data_dir", "data_files", "revision")}
     arguments = {key: value for key, value in arguments.items() if value is not None}
@@ -196,6 +206,8 @@ def _folder_of(dataset: str, data_dir: Path) -> Path | None:
     if not data_dir.is_dir():
         raise DataError(f"There is no data folder {data_dir}.")
     folder = data_dir / dataset.replace("/", "_")
+    if not folder.is_dir():
+        folder = data_dir / dataset
     index = data_dir / "index.json"
     if not folder.is_dir() and index.is_file():
         entries = json.loads(index.read_text(encoding="utf-8")).get("datasets", [])
@@ -205,13 +217,16 @@ def _folder_of(dataset: str, data_dir: Path) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def _split_files(folder: Path) -> dict[str, str]:
-    files = {}
+def _split_files(folder: Path) -> dict[str, str | list[str]]:
+    files: dict[str, str | list[str]] = {}
     for split in ("train", "validation", "test"):
         for ending in _BUILDERS:
-            for file in (folder / f"{split}{ending}", folder / f"{split}{ending}.gz"):
+            for packed in (ending, f"{ending}.gz"):
+                file = folder / f"{split}{packed}"
                 if file.is_file():
                     files[split] = str(file)
+                elif parts := sorted(map(str, (folder / split).glob(f"*{packed}"))):
+                    files[split] = parts
     return files
 
 

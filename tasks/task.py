@@ -7,9 +7,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .data import DataSource, data_source
+from .mixtures import expand_mixtures, mixture_names
+from .p3 import PREFIX as P3
+from .p3 import p3_source, p3_template
 from .template import Template, TemplateError, load_template_file
 
 SHIPPED_TEMPLATES = Path(__file__).parent / "templates"
+PROMPTED_TEMPLATES = Path(__file__).parent / "prompted_templates"
+# What `load_tasks` takes for the folders above.
+SHIPPED_COLLECTIONS = {"no_prompt": SHIPPED_TEMPLATES, "prompted": PROMPTED_TEMPLATES}
 
 
 class Example(NamedTuple):
@@ -33,12 +39,14 @@ class Task:
         dataset: Name of the data set, with its subset after a slash.
         template: Renders the rows.
         source: Where the rows come from; None for the Hub's data set of that name.
+        place: The folder or file of templates that it was found in, as given to `load_tasks`.
     """
 
     name: str
     dataset: str
     template: Template
     source: DataSource | None = None
+    place: Path | None = None
 
     @property
     def has_choices(self) -> bool:
@@ -79,58 +87,86 @@ class Task:
 def load_tasks(*places: str | Path) -> dict[str, Task]:
     """Loads the tasks of template files.
 
+    Several places are layers, the later above the earlier: a task of a later place takes the place of an earlier one of
+    the same name, and `select_tasks` gives the uppermost layer's tasks of a data set. Rows come from where a lower
+    layer found them if a file has no `data` of its own, and a file without subset serves all subsets that a lower layer
+    names (PromptSource has one file for the three rounds of ANLI).
+
     Args:
-        places: YAML files, and folders that are searched for them (`*.yaml`, subfolders included). None given: the
-            shipped no-prompt templates (`SHIPPED_TEMPLATES`).
+        places: YAML files, folders that are searched for them (`*.yaml`, subfolders included), and the words `no_prompt`
+            and `prompted` for the shipped templates without and with prompts. None given: `no_prompt`.
 
     Returns:
         Tasks by name, in the order of the places, the paths and the files' entries.
 
     Raises:
-        TemplateError: A file is not a template file, no file is found, or two tasks have the same name.
+        TemplateError: A file is not a template file, no file is found, or two tasks of one place have the same name.
     """
     tasks: dict[str, Task] = {}
-    origin: dict[str, Path] = {}
-    for place in map(Path, places or (SHIPPED_TEMPLATES,)):
+    for place in places or ("no_prompt",):
+        place = SHIPPED_COLLECTIONS.get(str(place), Path(place))
+        below = {task.dataset: task.source for task in tasks.values()}
+        layer: dict[str, Task] = {}
+        origin: dict[str, Path] = {}
         paths = sorted(place.rglob("*.yaml")) if place.is_dir() else [place]
         if not paths or not paths[0].is_file():
             raise TemplateError(f"There are no template files (*.yaml) at {place}.")
         for path in paths:
             template_file = load_template_file(path)
-            for subset in template_file.subsets:
+            subsets = template_file.subsets
+            if subsets == (None,):
+                prefix = f"{template_file.dataset}/"
+                subsets = (None, *(name.removeprefix(prefix) for name in below if name.startswith(prefix)))
+            for subset in subsets:
                 dataset = template_file.dataset if subset is None else f"{template_file.dataset}/{subset}"
-                source = data_source(template_file, subset)
+                if dataset in below and not template_file.data:
+                    source = below[dataset]
+                else:
+                    source = data_source(template_file, subset)
                 for template in template_file.templates:
                     name = f"{dataset}/{template.name}"
-                    if name in tasks:
+                    if name in layer:
                         raise TemplateError(f"Task {name!r} stands in {origin[name]} and again in {path}; rename one.")
-                    tasks[name] = Task(name, dataset, template, source)
+                    layer[name] = Task(name, dataset, template, source, place)
                     origin[name] = path
+        tasks = {name: task for name, task in tasks.items() if name not in layer} | layer
     return tasks
 
 
-def select_tasks(tasks: Mapping[str, Task], names: Sequence[str]) -> list[Task]:
-    """Picks tasks by full name, or all of a data set by its name.
+def select_tasks(tasks: Mapping[str, Task], names: Sequence[str], data_dir: str | Path | None = None) -> list[Task]:
+    """Picks tasks by full name, all of a data set by its name, those of a mixture (`tasks.mixtures`), or P3's
+    (`P3/<subset>`, see `tasks.p3`).
 
-    The order is that of `names`, so that task ids (positions) stay what they are when a name is added at the end.
+    The name of a data set stands for its tasks of the place that was given last to `load_tasks` and has some; those of
+    other places are to be had by full name. The order is that of `names`, so that task ids (positions) stay what they
+    are when a name is added at the end.
+
+    Args:
+        tasks: What `load_tasks` gives.
+        names: Of tasks, data sets and mixtures.
+        data_dir: Folder of rows that the mixture `t0_data` and P3's tasks look into.
 
     Raises:
-        ValueError: An unknown name; near ones are suggested.
+        ValueError: An unknown name, for which near ones are suggested; or a mixture, or rows of P3, that cannot be had.
     """
     datasets: dict[str, list[Task]] = {}
     for task in tasks.values():
-        datasets.setdefault(task.dataset, []).append(task)
+        found = datasets.setdefault(task.dataset, [])
+        if found and found[-1].place != task.place:
+            found.clear()
+        found.append(task)
     chosen: dict[str, Task] = {}
-    for name in names:
+    for name in expand_mixtures(names, data_dir):
         if name in tasks:
             found = [tasks[name]]
         elif name in datasets:
             found = datasets[name]
+        elif name.startswith(P3):
+            found = [Task(name, name, p3_template(name, data_dir), p3_source(name))]
         else:
-            near = difflib.get_close_matches(name, [*datasets, *tasks], n=3)
-            hint = (
-                f"Did you mean {' or '.join(map(repr, near))}?" if near else "Known data sets: " + ", ".join(datasets)
-            )
-            raise ValueError(f"There is no task or data set {name!r}. {hint}")
+            near = difflib.get_close_matches(name, [*mixture_names(), *datasets, *tasks], n=3)
+            known = f"Known mixtures: {', '.join(mixture_names())}; known data sets: {', '.join(datasets)}"
+            hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else known
+            raise ValueError(f"There is no task, data set or mixture {name!r}. {hint}")
         chosen.update((task.name, task) for task in found)
     return list(chosen.values())

@@ -97,7 +97,7 @@ class _Usage(NamedTuple):
 @cache
 def _usage(source: str) -> _Usage:
     tree = _environment.parse(source)
-    fields = meta.find_undeclared_variables(tree) - set(_environment.globals) - {ANSWER_CHOICES}
+    fields = meta.find_undeclared_variables(tree) - set(_environment.globals)
     target_fields = set()
     in_target = False
 
@@ -161,14 +161,15 @@ class Template:
     @property
     def fields(self) -> frozenset[str]:
         """Names of the row fields that the template reads, those that it only tests for included."""
-        return self._used(self.jinja).fields | self._used(self.answer_choices or "").fields
+        # In `jinja` the answer choices are the rendered ones; `answer_choices` may read a field of that name.
+        return (self._used(self.jinja).fields - {ANSWER_CHOICES}) | self._used(self.answer_choices or "").fields
 
     @property
     def context_fields(self) -> frozenset[str]:
         """Fields that may be shortened where the input is too long: not read by the target or the answer choices,
         and, where others are left, not what is asked about them (named like a question or a hypothesis)."""
         jinja = self._used(self.jinja)
-        free = jinja.fields - jinja.target_fields - self._used(self.answer_choices or "").fields
+        free = jinja.fields - jinja.target_fields - self._used(self.answer_choices or "").fields - {ANSWER_CHOICES}
         return frozenset(name for name in free if not any(word in name.lower() for word in _ASKED)) or free
 
     def row_seed(self, row: Mapping[str, Any]) -> str:

@@ -8,62 +8,9 @@ from jinja2 import nodes
 from jinja2.sandbox import SandboxedEnvironment
 
 from tasks.data import load_rows
+from tasks.mixtures import T0_HELD_OUT, T0_TRAINING
 from tasks.task import load_tasks
 
-TRAINING = [
-    "adversarial_qa/dbidaf",
-    "adversarial_qa/dbert",
-    "adversarial_qa/droberta",
-    "ag_news",
-    "amazon_polarity",
-    "app_reviews",
-    "cnn_dailymail/3.0.0",
-    "common_gen",
-    "commonsense_qa",
-    "cos_e/v1.11",
-    "cosmos_qa",
-    "dbpedia_14",
-    "dream",
-    "duorc/ParaphraseRC",
-    "duorc/SelfRC",
-    "gigaword",
-    "glue/mrpc",
-    "glue/qqp",
-    "imdb",
-    "kilt_tasks/hotpotqa",
-    "multi_news",
-    "paws/labeled_final",
-    "qasc",
-    "quail",
-    "quarel",
-    "quartz",
-    "quoref",
-    "ropes",
-    "rotten_tomatoes",
-    "samsum",
-    "sciq",
-    "social_i_qa",
-    "trec",
-    "wiki_bio",
-    "wiki_hop/original",
-    "wiki_qa",
-    "wiqa",
-    "xsum",
-    "yelp_review_full",
-]
-HELD_OUT = [
-    "anli/r1",
-    "anli/r2",
-    "anli/r3",
-    "hellaswag",
-    "story_cloze/2016",
-    "super_glue/cb",
-    "super_glue/copa",
-    "super_glue/rte",
-    "super_glue/wic",
-    "super_glue/wsc.fixed",
-    "winogrande/winogrande_xl",
-]
 MAIN = [
     "ag_news",
     "rotten_tomatoes",
@@ -169,8 +116,8 @@ def of_dataset(tasks, name):
 
 def test_every_set_of_t0_has_templates_that_differ(tasks):
     counts = Counter(task.dataset for task in tasks.values())
-    assert len(TRAINING) == 39 and len(HELD_OUT) == 11
-    assert [name for name in TRAINING + HELD_OUT if counts[name] < 2] == []
+    assert len(T0_TRAINING) == 39 and len(T0_HELD_OUT) == 11
+    assert [name for name in T0_TRAINING + T0_HELD_OUT if counts[name] < 2] == []
     assert len({(task.dataset, task.template.jinja, task.template.answer_choices) for task in tasks.values()}) == len(
         tasks
     )
@@ -197,7 +144,7 @@ def test_no_template_says_anything_in_words(tasks):
         assert not re.search(r"\w", "".join(texts)), task.name
 
 
-@pytest.mark.parametrize("name", [name for name in TRAINING + HELD_OUT if name not in SCHEMA])
+@pytest.mark.parametrize("name", [name for name in T0_TRAINING + T0_HELD_OUT if name not in SCHEMA])
 def test_on_real_rows(tasks, shared, name):
     rows = load_rows(name, data_dir=shared / "t0_data")
     for task in of_dataset(tasks, name):

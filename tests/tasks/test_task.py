@@ -1,5 +1,6 @@
 import pytest
 
+from tasks.mixtures import T0_HELD_OUT, T0_TRAINING
 from tasks.task import Example, Task, load_tasks, select_tasks
 from tasks.template import Template, TemplateError
 
@@ -73,7 +74,37 @@ def test_adding_a_name_at_the_end_renumbers_nothing(folder):
 
 def test_unknown_name_suggests_near_ones(folder):
     tasks = load_tasks(folder)
-    with pytest.raises(ValueError, match=r"no task or data set 'ants/blak'.*'ants/black'"):
+    with pytest.raises(ValueError, match=r"no task, data set or mixture 'ants/blak'.*'ants/black'"):
         select_tasks(tasks, ["ants/blak"])
-    with pytest.raises(ValueError, match="Known data sets: birds, ants/red, ants/black"):
+    with pytest.raises(ValueError, match="known data sets: birds, ants/red, ants/black"):
         select_tasks(tasks, ["zzz"])
+
+
+def test_a_later_place_is_a_layer_above_an_earlier_one(folder, tmp_path):
+    above = tmp_path / "above"
+    above.mkdir()
+    (above / "b.yaml").write_text(
+        "dataset: birds\ntemplates:\n  two: {jinja: 'what ||| {{a}}'}\n  three: {jinja: 'x ||| y'}\n"
+    )
+    tasks = load_tasks(folder / "b.yaml", folder / "nested", above)
+    assert [task.name for task in select_tasks(tasks, ["birds"])] == ["birds/two", "birds/three"]
+    assert tasks["birds/two"].template.jinja == "what ||| {{a}}"
+    # What is below stays within reach by its full name, and other data sets are not touched.
+    assert select_tasks(tasks, ["birds/one"])[0].template.jinja == "{{a}} ||| {{b}}"
+    assert len(select_tasks(tasks, ["ants/red"])) == 2
+
+
+def test_a_file_without_subset_or_rows_takes_those_of_the_layer_below(tmp_path):
+    (tmp_path / "anli.yaml").write_text("dataset: anli\ntemplates:\n  my: {jinja: '{{premise}} ||| {{label}}'}\n")
+    tasks = load_tasks("no_prompt", tmp_path)
+    chosen = select_tasks(tasks, ["anli/r2"])
+    assert [task.name for task in chosen] == ["anli/r2/my"]
+    assert chosen[0].source == load_tasks()["anli/r2/premise_hypothesis_yes_maybe_no"].source
+    assert [task.name for task in select_tasks(load_tasks(tmp_path), ["anli"])] == ["anli/my"]
+
+
+def test_promptsource_serves_every_set_of_t0(shared):
+    tasks = load_tasks("no_prompt", shared / "promptsource" / "templates")
+    chosen = select_tasks(tasks, ["t0", "t0_held_out"])
+    assert {task.dataset for task in chosen} == {*T0_TRAINING, *T0_HELD_OUT}
+    assert {task.place for task in chosen} == {shared / "promptsource" / "templates"}
