@@ -41,11 +41,11 @@ def cluster_order(codes: np.ndarray) -> np.ndarray:
 
 
 def similar_pairs(codes: np.ndarray, names: Sequence[str], count: int) -> list[tuple[str, str, int]]:
-    """The `count` most similar pairs of tasks, with their number of equal positions, most first."""
+    """The `count` pairs of tasks with most positions equal, and how many; none without."""
     first, second = np.triu_indices(len(codes), 1)
     equal = (codes[first] == codes[second]).sum(1)
     best = np.argsort(-equal, kind="stable")[:count]
-    return [(names[first[i]], names[second[i]], int(equal[i])) for i in best]
+    return [(names[first[i]], names[second[i]], int(equal[i])) for i in best if equal[i]]
 
 
 def shared_values(codes: np.ndarray, names: Sequence[str]) -> list[list[tuple[int, list[str]]]]:

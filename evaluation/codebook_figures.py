@@ -45,7 +45,6 @@ def codes_figure(codes: np.ndarray, names: Sequence[str], codebook_size: int) ->
             for position in range(codes.shape[1]):
                 colour = "#1a202c" if shared[task, position] else "#a0a6b4"
                 axes.text(position, row, codes[task, position], ha="center", va="center", fontsize=7, color=colour)
-    axes.set_title("Codes: similar tasks together, colour = value shared with another task", fontsize=9, loc="left")
     return figure
 
 
@@ -60,14 +59,14 @@ def usage_figure(codes: np.ndarray, codebook_size: int) -> Figure:
         aspect="auto",
         interpolation="none",
         cmap=SEQUENTIAL,
-        norm=PowerNorm(0.6, vmin=-0.5),
+        norm=PowerNorm(0.4, vmin=0),
     )
     axes.set_facecolor("#f7f8fa")
     axes.set_xlabel("value (index of a code vector); white columns are dead codes")
     axes.set_ylabel("position")
     axes.set_yticks(range(length), range(1, length + 1))
     axes.xaxis.set_major_locator(MaxNLocator(16, integer=True))
-    figure.colorbar(image, ax=axes, label="tasks", ticks=MaxNLocator(5, integer=True), pad=0.01)
+    figure.colorbar(image, ax=axes, label="tasks", ticks=_integers(counts.max()), pad=0.01)
     distinct = (counts > 0).sum(1)
     bars.barh(range(length), distinct, color=BLUE, height=0.7)
     bars.bar_label(bars.containers[0], fontsize=8, padding=2)
@@ -94,9 +93,10 @@ def similarity_figure(codes: np.ndarray, names: Sequence[str]) -> Figure:
     tree_axes.set_xlabel("different", fontsize=8)
     tree_axes.tick_params(left=False, labelleft=False, labelsize=7)
     tree_axes.spines[["top", "left", "right"]].set_visible(False)
-    image = axes.imshow(
-        similarity(codes)[np.ix_(order, order)], cmap=SEQUENTIAL, vmin=0, vmax=1, aspect="auto", interpolation="none"
-    )
+    shares = np.ma.masked_array(similarity(codes)[np.ix_(order, order)], mask=np.eye(len(order), dtype=bool))
+    largest = max(shares.filled(0).max(), 1 / codes.shape[1])
+    image = axes.imshow(shares, cmap=SEQUENTIAL, vmin=0, vmax=largest, aspect="auto", interpolation="none")
+    axes.set_facecolor(GREY)
     axes.yaxis.set_tick_params(labelleft=False, labelright=True, left=False)
     axes.set_yticks(range(len(order)), [_short(names[i]) for i in order], fontsize=_font_size(len(order)))
     axes.set_xticks([])
@@ -116,9 +116,10 @@ def information_figure(information: Sequence[AttributeInformation]) -> Figure:
         axes.bar(positions, of_attribute.scores, color=np.where(above, BLUE, "#a3bfdb"), width=0.7)
         axes.axhline(of_attribute.chance, color=ORANGE, linestyle="--", linewidth=1.2)
         axes.axhline(0, color="#4a5568", linewidth=0.6)
-        axes.set_title(f"{of_attribute.attribute} ({of_attribute.num_values} values)", fontsize=9, loc="left")
+        axes.set_title(f"{_short(of_attribute.attribute)} ({of_attribute.num_values} values)", fontsize=9, loc="left")
         axes.spines[["top", "right"]].set_visible(False)
-    all_axes[0].set_ylim(min(-0.1, *(i.scores.min() for i in information)), 1.02)
+    scores = np.concatenate([i.scores for i in information])
+    all_axes[0].set_ylim(min(-0.05, 1.1 * scores.min()), max(0.4, 1.1 * scores.max()))
     all_axes[-1].set_xticks(positions)
     all_axes[-1].set_xlabel("position")
     figure.supylabel("adjusted mutual information", fontsize=9)
@@ -152,7 +153,8 @@ def search_figure(course: SearchCourse, num_evaluations: int | None = None) -> F
 def sources_figure(code: Sequence[int], codes: np.ndarray, names: Sequence[str]) -> Figure:
     """Training tasks x positions: where a task has the same value as `code`; the tasks with most in common first."""
     equal = codes == np.asarray(code)
-    chosen = [i for i in np.argsort(-equal.sum(1), kind="stable") if equal[i].any()][:MOST_SOURCE_TASKS]
+    ranked = np.lexsort([equal.argmax(1), -equal.sum(1)])  # equally many: by position
+    chosen = [i for i in ranked if equal[i].any()][:MOST_SOURCE_TASKS]
     owners = [len(tasks) for tasks in value_owners(code, codes, names)]
     figure, axes = _matrix_figure(len(chosen) + 1, codes.shape[1], names)
     colours = np.full((len(chosen) + 1, codes.shape[1], 4), to_rgba(GREY))
@@ -167,8 +169,12 @@ def sources_figure(code: Sequence[int], codes: np.ndarray, names: Sequence[str])
         axes.text(
             position, 0, value, ha="center", va="center", fontsize=8, weight="bold" if owners[position] else None
         )
-    axes.set_title("Training tasks with the found code's value at a position", fontsize=9, loc="left")
     return figure
+
+
+def _integers(largest: int) -> list[int]:
+    """A few round numbers from 1 on, for a scale that spreads the small ones."""
+    return [n for n in (1, 2, 5, 10, 20, 50, 100, 200, 500) if n <= largest]
 
 
 def _value_colours(codebook_size: int) -> ListedColormap:
@@ -179,9 +185,8 @@ def _value_colours(codebook_size: int) -> ListedColormap:
 
 
 def _matrix_figure(rows: int, columns: int, names: Sequence[str]):
-    figure = Figure(
-        figsize=(0.45 * columns + _label_width(names) + 0.6, _height(rows) + 0.9), layout="constrained", dpi=110
-    )
+    width = max(3.0, 0.45 * columns + _label_width(names) + 0.6)
+    figure = Figure(figsize=(width, _height(rows) + 0.9), layout="constrained", dpi=110)
     return figure, figure.subplots()
 
 
@@ -207,6 +212,7 @@ def _label_width(names: Sequence[str]) -> float:
 
 
 def _short(name: str) -> str:
-    """Names lose their middle: data set and template stand at the ends."""
+    """Long names lose their middle: data set and template stand at the ends. No formula, whatever the name holds."""
     half = LONGEST_LABEL // 2
-    return name if len(name) <= LONGEST_LABEL else f"{name[: half - 1]}…{name[-half:]}"
+    short = name if len(name) <= LONGEST_LABEL else f"{name[: half - 1]}…{name[-half:]}"
+    return short.replace("$", r"\$")

@@ -154,9 +154,9 @@ def _search_summary(course: SearchCourse, codes: np.ndarray, names: Sequence[str
         "code": course.code,
         "loss": course.loss,
         "objective": course.objective.replace("_", " "),
-        "evaluations": len({tuple(e.code) for e in course.trace}),
+        "evaluations": course.num_codes(),
         "start_names": [name for name, code in zip(names, codes.tolist(), strict=True) if code == start],
-        "start_loss": next(e.value for e in course.trace if e.code == start),
+        "start_loss": course.start_loss(),
         "rows": list(zip(range(1, len(start) + 1), start, course.code, owners, strict=True)),
         "num_changed": sum(a != b for a, b in zip(start, course.code, strict=True)),
     }

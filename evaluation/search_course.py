@@ -49,6 +49,14 @@ class SearchCourse:
             tried = [e for e in tried if _without(e.code, first.position) == _without(first.code, first.position)]
         return min(tried, key=lambda e: e.value).code
 
+    def start_loss(self) -> float:
+        """The value of `start_code()`."""
+        return next(e.value for e in self.trace if e.code == self.start_code())
+
+    def num_codes(self) -> int:
+        """Distinct codes evaluated."""
+        return len({tuple(e.code) for e in self.trace})
+
 
 def read_trace(path: str | os.PathLike) -> SearchCourse:
     """The course so far of a search with a `trace_path`; a last line that is still being written is left out.
