@@ -15,7 +15,6 @@ from pathlib import Path
 
 from datasets import Dataset, concatenate_datasets
 from transformers import AutoConfig, AutoTokenizer, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from evaluation.protocol import (
     BITWISE_SEARCH,
@@ -40,7 +39,9 @@ from tasks import (
     select_tasks,
     training_mixture,
 )
-from trainers import TASK_CODES_NAME, CTRTrainer, CTRTrainingArguments, write_task_codes
+from trainers import CTRTrainer, CTRTrainingArguments
+from trainers.hub import push_to_hub, save_for_hub
+from trainers.model_card import eval_result
 
 logger = logging.getLogger("run_ctr")
 
@@ -85,11 +86,19 @@ def main(argv: list[str] | None = None) -> None:
         scores = search_and_evaluate(
             model, held_out, rows_of, builder, task_args, search_args, training_args.do_eval, output_dir
         )
-        model.save_pretrained(output_dir)
-        tokenizer.save_pretrained(output_dir)
-        write_task_codes(model, output_dir / TASK_CODES_NAME)
+        results = [eval_result(f"{s.task}, {s.template}", s.accuracy, s.method, dataset=s.task) for s in scores]
+        save_for_hub(model, tokenizer, output_dir, repo_id=training_args.hub_model_id, results=results)
         if scores:
             print_table(scores, output_dir / "report.md")
+        if training_args.push_to_hub:
+            push_to_hub(
+                model,
+                tokenizer,
+                training_args.hub_model_id or output_dir.resolve().name,
+                private=training_args.hub_private_repo,
+                token=training_args.hub_token,
+                results=results,
+            )
 
 
 def load_model(args: ModelArguments, train_tasks: list[Task]) -> CTRForConditionalGeneration:
@@ -151,11 +160,14 @@ def train(
         eval_dataset=validation_set(tasks, rows, builder, task_args) if args.eval_strategy != "no" else None,
         processing_class=builder.tokenizer,
     )
-    result = trainer.train(resume_from_checkpoint=args.resume_from_checkpoint or get_last_checkpoint(args.output_dir))
+    has_checkpoints = any(Path(args.output_dir).glob("checkpoint-*"))
+    result = trainer.train(resume_from_checkpoint=args.resume_from_checkpoint or has_checkpoints)
     trainer.save_model()
     trainer.save_state()
     trainer.log_metrics("train", result.metrics)
     trainer.save_metrics("train", result.metrics)
+    if args.push_to_hub:
+        trainer.push_to_hub()
     return model
 
 
@@ -221,7 +233,9 @@ def search_and_evaluate(
             if seed == args.few_shot_seeds[0]:
                 for code in found:
                     if code.method == (BITWISE_SEARCH if args.do_bitwise_search else CODE_ENSEMBLE):
-                        model.add_task(f"{dataset}/{code.template}", code.code)
+                        name = f"{dataset}/{code.template}"
+                        model.config.added_task_codes.pop(name, None)  # of an earlier search
+                        model.add_task(name, code.code)
     return scores
 
 

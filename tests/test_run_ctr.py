@@ -91,6 +91,7 @@ def test_training_and_searching_in_one_run(project, capsys):
     }
     assert "Bitwise Search" in capsys.readouterr().out
     assert {"report.md", "report.png", "arguments.json", "train_results.json"} <= {p.name for p in out.iterdir()}
+    assert "Bitwise Search" in (out / "README.md").read_text()  # the model card
 
 
 def test_two_stages_then_searches_without_any_evaluation(project):
@@ -125,6 +126,8 @@ def test_an_interrupted_run_goes_on(project, monkeypatch):
         return [{**vars(s), "seconds": None} for s in load_scores(project / folder / "report.json")[0]]
 
     assert without_seconds("out") == without_seconds("whole")
+    run_ctr.main(flags(project, **settings))  # a finished run once more: found codes take their own place again
+    assert without_seconds("out") == without_seconds("whole")
 
 
 def test_a_file_of_settings_and_flags_that_override_it(project):
@@ -152,7 +155,7 @@ def test_templates_are_chosen_by_the_variety_of_the_raw_answers(project):
     ("settings", "message"),
     [
         ({"tasks": ["sizes"]}, "is a plain language model without task codes: name `--train_tasks`"),
-        ({**TRAINING, "train_tasks": ["colour"]}, "no task or data set 'colour'. Did you mean 'colours'"),
+        ({**TRAINING, "train_tasks": ["colour"]}, "no task, data set or mixture 'colour'. Did you mean 'colours'"),
         ({**TRAINING, "tasks": ["colours/plain"], "do_bitwise_search": True}, "'colours/plain' is a training task"),
         ({**TRAINING, **SEARCHES, "num_shots": 100, "max_steps": 1}, "shots"),
     ],
