@@ -16,6 +16,7 @@ from transformers.utils import logging
 
 from .code_space import CodeSpace, check_codes
 from .objectives import Objective, UserObjective, is_better, objective_name, resolve_objective
+from .pruning import Pruner
 from .results import BitwiseSearchResult, Evaluation, ScoredCode
 from .scorer import CodeScorer
 from .task_code_search import first_best
@@ -48,7 +49,8 @@ class BitwiseSearch:
         seed: Of the random walk. Each search has a generator of its own.
         max_evaluations: End after so many distinct codes.
         top_k: How many of the best codes to return.
-        prune: Stop evaluating a code once its terms on some of the examples show that it cannot become better.
+        prune: Stop evaluating a code once its terms on some of the examples show that it cannot become better, where
+            that is likely to save time.
             The found code, its value and the order of decisions stay the same; what is known of the other codes
             (`trace`, `top`) becomes less. Ignored for objectives that are not sums over examples.
         trace_path: A file that every evaluation is appended to. If it is there, its evaluations are not repeated.
@@ -115,7 +117,7 @@ class BitwiseSearch:
         """
         self._known: dict[Key, Evaluation] = {}
         self._trace: list[Evaluation] = []
-        self._term_totals: torch.Tensor | None = None  # (num_examples,), to prune early
+        self._pruner = Pruner(self.scorer, self.objective) if self.prune else None
         starts: list[ScoredCode] = []
         bests: list[ScoredCode] = []
         positions: list[list[int]] = []
@@ -235,15 +237,14 @@ class BitwiseSearch:
             self._bar.update(tuple(evaluation.code) not in self._known)
             self._known[tuple(evaluation.code)] = evaluation
             self._trace.append(evaluation)
-            if evaluation.terms is not None:
-                terms = torch.tensor(evaluation.terms, dtype=torch.float64)
-                self._term_totals = terms if self._term_totals is None else self._term_totals + terms
+            if self._pruner is not None:
+                self._pruner.learn(evaluation)
 
     def _fill(self, evaluations: list[Evaluation], best: float) -> None:
-        codes = torch.tensor([e.code for e in evaluations])
-        if self.prune:
-            self._fill_pruned(evaluations, codes, best)
+        if self._pruner is not None:
+            self._pruner.evaluate(evaluations, best)
         else:
+            codes = torch.tensor([e.code for e in evaluations])
             for evaluation, value in zip(evaluations, self.objective(self.scorer, codes).tolist(), strict=True):
                 evaluation.value = value
         for evaluation in evaluations:
@@ -252,35 +253,6 @@ class BitwiseSearch:
                     f"The objective of code {evaluation.code} is {evaluation.value}. If the model runs in half "
                     "precision, use bfloat16 or float32."
                 )
-
-    def _fill_pruned(self, evaluations: list[Evaluation], codes: torch.LongTensor, best: float) -> None:
-        """Values, and lower bounds for those codes that turned out no better than `best` before all examples were seen."""
-        count = self.scorer.num_examples
-        terms = torch.zeros(len(codes), count, dtype=torch.float64)
-        alive = torch.arange(len(codes))
-        # Examples that cost most per token come first, as far as the codes evaluated so far tell.
-        lengths = self.scorer.prompt_scorer.lengths + codes.shape[1]
-        totals = torch.zeros(count, dtype=torch.float64) if self._term_totals is None else self._term_totals
-        order = (totals / lengths).argsort(descending=True, stable=True)
-        while len(alive) and len(order):
-            portion = len(order)
-            if math.isfinite(best):
-                # About one batch at a time: smaller portions would waste more than they save.
-                portion = max(1, int(self.scorer.prompt_scorer.token_budget / (len(alive) * lengths.double().mean())))
-            chosen, order = order[:portion], order[portion:]
-            terms[alive[:, None], chosen] = self.objective.terms(self.scorer, codes[alive], chosen).double()
-            values = self.objective.value(terms.sum(1), count).tolist()
-            still_alive = []
-            for index in alive.tolist():
-                if len(order) == 0:
-                    evaluations[index].value = values[index]
-                    evaluations[index].terms = terms[index].tolist()
-                elif not is_better(values[index], best):
-                    evaluations[index].at_least = values[index]
-                    evaluations[index].examples_left = len(order)
-                else:
-                    still_alive.append(index)
-            alive = torch.tensor(still_alive, dtype=torch.long)
 
     def _header(self) -> dict[str, object]:
         """What the evaluations and their order depend on."""

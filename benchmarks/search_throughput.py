@@ -1,0 +1,237 @@
+"""Codes per second: the original's procedure, ours, ours with pruning, and the limit, side by side in one run.
+
+    python benchmarks/search_throughput.py                                   # CPU, T5-small shape
+    python benchmarks/search_throughput.py --shape large --device cuda --dtype bfloat16 --num_codes 256
+
+Same model (random weights, or `--model`), same codes, same examples for all:
+
+(a) the original's procedure: one code at a time, inputs padded to 384 and targets to 32 tokens, collated anew for
+    every code;
+(b) ours, every code on every example;
+(c) ours with pruning, over a bitwise search, beside (b) over the same search;
+(d) the limit: the bare encoder and decoder on the same tokens, without padding, in ideal batches; nothing else.
+"""
+
+import argparse
+import json
+import platform
+import random
+import time
+from collections.abc import Callable
+
+import torch
+import transformers
+from transformers import T5Config
+from transformers.modeling_outputs import BaseModelOutput
+
+from modeling_ctr import CTRConfig, CTRForConditionalGeneration
+from search import BitwiseSearch, CodeScorer, task_code_space
+
+EOS = 1
+SHAPES = {  # T5 v1.1
+    "tiny": {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4, "vocab_size": 512},
+    "small": {"d_model": 512, "d_kv": 64, "d_ff": 1024, "num_layers": 8, "num_heads": 6, "vocab_size": 32128},
+    "large": {"d_model": 1024, "d_kv": 64, "d_ff": 2816, "num_layers": 24, "num_heads": 16, "vocab_size": 32128},
+}
+SOURCE_LENGTH, TARGET_LENGTH, BATCH_SIZE = 384, 32, 32  # the original's
+
+
+def make_model(arguments: argparse.Namespace) -> CTRForConditionalGeneration:
+    torch.manual_seed(0)
+    if arguments.model:
+        model = CTRForConditionalGeneration.from_pretrained(arguments.model)
+    else:
+        text_config = T5Config(
+            **SHAPES[arguments.shape],
+            feed_forward_proj="gated-gelu",
+            decoder_start_token_id=0,
+            tie_word_embeddings=False,
+        )
+        model = CTRForConditionalGeneration(CTRConfig(text_config=text_config, num_tasks=30))
+    # Codes of random weights hardly matter: spread them, so that a search has something to find.
+    if not arguments.model:
+        torch.nn.init.normal_(model.task_codebook.code_vectors.weight)
+        torch.nn.init.normal_(model.task_codebook.prompt_decoder.weight, std=0.5)
+    return model.to(arguments.device, getattr(torch, arguments.dtype)).eval()
+
+
+def make_examples(count: int, vocab_size: int, num_choices: int) -> list[dict]:
+    """Inputs of 20 to 120 tokens; choices of one to three tokens and the end token, as of a classification task."""
+    draw = random.Random(0)
+    words = lambda n: [draw.randrange(3, vocab_size) for _ in range(n)]  # noqa: E731
+    choices = [[*words(1 + i % 3), EOS] for i in range(num_choices)]
+    rows = []
+    for _ in range(count):
+        answer = draw.randrange(num_choices)
+        inputs = [*words(draw.randint(19, 119)), EOS]
+        rows.append({"input_ids": inputs, "labels": choices[answer], "choice_ids": choices, "answer": answer})
+    return rows
+
+
+@torch.inference_mode()
+def original_procedure(model: CTRForConditionalGeneration, examples: list[dict], codes: torch.Tensor) -> list[float]:
+    """Summed gold losses, computed as the authors' search scripts do."""
+    losses = []
+    for code in codes:
+        total = 0.0
+        for first in range(0, len(examples), BATCH_SIZE):
+            rows = examples[first : first + BATCH_SIZE]
+            batch = {
+                "input_ids": torch.zeros(len(rows), SOURCE_LENGTH, dtype=torch.long),
+                "attention_mask": torch.zeros(len(rows), SOURCE_LENGTH, dtype=torch.long),
+                "labels": torch.zeros(len(rows), TARGET_LENGTH, dtype=torch.long),
+            }
+            mask = torch.zeros(len(rows), TARGET_LENGTH)
+            for i, row in enumerate(rows):
+                batch["input_ids"][i, : len(row["input_ids"])] = torch.tensor(row["input_ids"])
+                batch["attention_mask"][i, : len(row["input_ids"])] = 1
+                batch["labels"][i, : len(row["labels"])] = torch.tensor(row["labels"])
+                mask[i, : len(row["labels"])] = 1
+            batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+            logits = model(**batch, task_code=code).logits.float()
+            losses_of_tokens = torch.nn.functional.cross_entropy(
+                logits.flatten(0, 1), batch["labels"].flatten(), reduction="none"
+            )
+            total += (losses_of_tokens * mask.flatten().to(model.device)).sum().item()
+        losses.append(total)
+    return losses
+
+
+def ideal_batches(
+    model: CTRForConditionalGeneration, examples: list[dict], num_codes: int, token_budget: int
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Inputs of equal length with targets of equal length, filled up to the budget, as embeddings and ids.
+
+    Lengths are those of the examples, reordered so that whatever can stand in one batch without padding does.
+    """
+    groups: dict[tuple[int, int], int] = {}
+    for row in examples:
+        key = (len(row["input_ids"]) + model.config.code_length, len(row["labels"]))
+        groups[key] = groups.get(key, 0) + num_codes
+    width, weight = model.config.text_config.hidden_size, model.get_input_embeddings().weight
+    batches = []
+    for (length, target_length), count in groups.items():
+        rows = max(1, token_budget // length)
+        while count:
+            inputs = torch.randn(min(rows, count), length, width, device=weight.device).to(weight.dtype)
+            targets = torch.zeros(min(rows, count), target_length, dtype=torch.long, device=weight.device)
+            batches.append((inputs, targets))
+            count -= min(rows, count)
+    return batches
+
+
+@torch.inference_mode()
+def bare_passes(model: CTRForConditionalGeneration, batches: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    encoder = model.backbone.get_encoder()
+    for inputs, targets in batches:
+        hidden = encoder(inputs_embeds=inputs)[0]
+        model.backbone(
+            encoder_outputs=BaseModelOutput(last_hidden_state=hidden), decoder_input_ids=targets, use_cache=False
+        )
+
+
+def timed(function: Callable[[], object], device: str) -> float:
+    """Seconds; on a CPU those of this process alone, so that other work on the machine distorts little."""
+    if device == "cpu":
+        start = time.process_time()
+        function()
+        return time.process_time() - start
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    function()
+    torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="a CTR checkpoint; default: random weights of --shape")
+    parser.add_argument("--shape", choices=SHAPES, default="small")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--num_codes", type=int, default=24)
+    parser.add_argument("--num_original_codes", type=int, default=2, help="codes to time the slow procedure (a) on")
+    parser.add_argument("--num_examples", type=int, default=32)
+    parser.add_argument("--num_choices", type=int, default=3)
+    parser.add_argument("--token_budget", type=int, help="default: the scorer's own")
+    parser.add_argument("--search_evaluations", type=int, default=60, help="0 leaves out (c)")
+    parser.add_argument("--rounds", type=int, default=3, help="alternating rounds; the fastest of each counts")
+    parser.add_argument("--output", help="write the numbers there as JSON")
+    arguments = parser.parse_args()
+
+    model = make_model(arguments)
+    examples = make_examples(arguments.num_examples, model.config.text_config.vocab_size, arguments.num_choices)
+    code_length, codebook_size = model.config.code_length, model.config.codebook_size
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(0, codebook_size, (arguments.num_codes, code_length), generator=generator)
+    few = codes[: arguments.num_original_codes]
+    device = torch.device(arguments.device).type
+
+    def scorer() -> CodeScorer:
+        return CodeScorer(model, examples, token_budget=arguments.token_budget)
+
+    budget = scorer().prompt_scorer.token_budget
+    batches = ideal_batches(model, examples, len(codes), budget)
+    timed(lambda: scorer().gold_losses(codes[:2]), device)  # warm up
+    timed(lambda: bare_passes(model, batches[:1]), device)
+    ours, all_choices, limit, original = [], [], [], []
+    for _ in range(arguments.rounds):
+        ours.append(timed(lambda: scorer().gold_losses(codes), device) / len(codes))
+        limit.append(timed(lambda: bare_passes(model, batches), device) / len(codes))
+        all_choices.append(timed(lambda: scorer().choice_log_likelihoods(codes), device) / len(codes))
+    recorded: list[float] = []
+    original.append(timed(lambda: recorded.extend(original_procedure(model, examples, few)), device) / len(few))
+    worst = (scorer().gold_losses(few) - torch.tensor(recorded, dtype=torch.float64)).abs().max().item()
+
+    seconds = {
+        "(a) original's procedure": min(original),
+        "(b) ours, gold loss": min(ours),
+        f"(b) ours, all {arguments.num_choices} choices": min(all_choices),
+        "(d) limit, gold loss": min(limit),
+    }
+    numbers = {
+        "arguments": vars(arguments),
+        "machine": torch.cuda.get_device_name() if device == "cuda" else f"{platform.processor()} cpu",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "token_budget": budget,
+        "seconds_per_code": seconds,
+        "a_over_b": seconds["(a) original's procedure"] / seconds["(b) ours, gold loss"],
+        "b_over_d": min(ours) / min(limit),
+        "largest_difference_of_losses_a_b": worst,
+    }
+    print(f"{numbers['machine']}, {numbers['threads']} threads, torch {torch.__version__}, {arguments.dtype}")
+    for name, value in seconds.items():
+        print(f"  {name:<32}{value:10.4f} s/code {1 / value:10.2f} codes/s")
+    print(f"  (b) is {numbers['a_over_b']:.1f} x as fast as (a); it takes {numbers['b_over_d']:.3f} x the time of (d)")
+    print(f"  largest difference between the losses of (a) and (b): {worst:.2g}")
+
+    if arguments.search_evaluations:
+        numbers["search"] = {}
+        for objective in ("normalized_loss", "loss"):
+            times: dict[bool, list[float]] = {False: [], True: []}
+            found = {}
+            for _ in range(arguments.rounds):
+                for prune in (False, True):
+                    search = BitwiseSearch(
+                        scorer(), task_code_space(model), objective, prune=prune,
+                        max_evaluations=arguments.search_evaluations, progress=False,
+                    )  # fmt: skip
+                    times[prune].append(timed(lambda s=search, p=prune: found.update({p: s.run()}), device))  # noqa: B023
+            if found[True].code != found[False].code:
+                raise RuntimeError("Pruning changed the result.")
+            plain, pruned = min(times[False]), min(times[True])
+            saved = found[True].pairs_pruned / (found[True].evaluations * len(examples))
+            numbers["search"][objective] = {"plain": plain, "pruned": pruned, "share_of_pairs_saved": saved}
+            print(
+                f"  (c) bitwise search of {found[True].evaluations} codes by {objective}: {plain:.2f} s plain, "
+                f"{pruned:.2f} s pruned ({pruned / plain:.2f} x), {saved:.0%} of the pairs saved"
+            )
+    if arguments.output:
+        with open(arguments.output, "w", encoding="utf-8") as file:
+            json.dump(numbers, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
