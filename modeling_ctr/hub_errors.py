@@ -41,11 +41,15 @@ def hub_error_reason(error: BaseException, repo_id: str) -> str | None:
     while error is not None:
         chain.append(error)
         error = error.__cause__
-    reasons = [reason for reason in (_reason(e, repo_id) for e in chain) if reason]
-    return reasons[-1] if reasons else None
+    # What the Hub answered says most; each such error has one of the HTTP library behind it.
+    for kinds in ((HfHubHTTPError, OfflineModeIsEnabled), HTTPError, LocalEntryNotFoundError):
+        found = [e for e in chain if isinstance(e, kinds)]
+        if found:
+            return _reason(found[-1], repo_id)
+    return None
 
 
-def _reason(error: BaseException, repo_id: str) -> str | None:
+def _reason(error: BaseException, repo_id: str) -> str:
     if isinstance(error, GatedRepoError):
         return f"'{repo_id}' is open to approved users only; ask for access on its page, and {LOG_IN}"
     if isinstance(error, RepositoryNotFoundError):
@@ -65,9 +69,7 @@ def _reason(error: BaseException, repo_id: str) -> str | None:
         return f"'{repo_id}' has no such file"
     if isinstance(error, HfHubHTTPError):
         return _status_reason(error.response.status_code, repo_id, error.server_message)
-    if isinstance(error, HTTPError):
-        return f"the Hub cannot be reached ({type(error).__name__}); check the network, and try again"
-    return None
+    return f"the Hub cannot be reached ({type(error).__name__}); check the network, and try again"
 
 
 def _status_reason(status: int, repo_id: str, message: str | None) -> str:

@@ -13,9 +13,10 @@ import traceback
 from contextlib import redirect_stderr, redirect_stdout
 
 import huggingface_hub
-import torch  # noqa: F401 - imported for the snippets
 import transformers
 from huggingface_hub.utils import _http
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, T5ForConditionalGeneration  # noqa: F401 - for the snippets
+from transformers.models.t5 import modeling_t5  # noqa: F401
 
 
 def run(request: dict) -> dict:

@@ -68,9 +68,8 @@ class Client:
         return line
 
     def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait(timeout=30)
-        self.process.stdout.close()
+        self.process.kill()
+        self.process.communicate()
 
 
 def fails(client: Client, kind: str, code: str, token: str | None = None, **names: Any) -> str:
