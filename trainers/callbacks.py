@@ -49,7 +49,8 @@ class SaveOnSigterm(TrainerCallback):
             logger.warning(f"SIGTERM received: saving after step {state.global_step}, then stopping.")
             self.terminated = control.should_save = control.should_training_stop = True
 
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
+    def restore_handler(self) -> None:
+        """Let SIGTERM do again what it did before training."""
         if self._previous_handler is not None:
             signal.signal(signal.SIGTERM, self._previous_handler)
             self._previous_handler = None

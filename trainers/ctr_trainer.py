@@ -100,7 +100,10 @@ class CTRTrainer(Seq2SeqTrainer):
             else:
                 logger.warning(f"Training goes on from '{checkpoint}'.")
             resume_from_checkpoint = None if checkpoint is None else str(checkpoint)
-        output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        try:
+            output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        finally:
+            self._sigterm.restore_handler()
         if self._sigterm.terminated:
             logger.warning(f"Stopped by SIGTERM; `resume_from_checkpoint=True` goes on from '{self.args.output_dir}'.")
             raise SystemExit(128 + signal.SIGTERM)

@@ -1,12 +1,15 @@
 """Train in a process of its own, or in several: `train_process.py runs.json`.
 
 The file lists runs, done one after the other. Each names a model directory, a data set directory, training arguments
-and the checkpoint to resume from. Weights, log and evaluation end up in its `output_dir`.
+and the checkpoint to resume from; `die_writing` names a file of a checkpoint in whose midst the process kills itself.
+Weights, log and evaluation end up in its `output_dir`.
 """
 
 import json
 import os
+import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +35,26 @@ class Steps(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         if args.process_index == 0:
             print(f"step {state.global_step}", flush=True)
+            time.sleep(0.02)  # leaves the parent time to interfere
 
 
-def run(model: str, data: str, arguments: dict[str, Any], resume: str | bool | None) -> None:
+def kill_when_half_written(name: str) -> None:
+    save = torch.save
+
+    def half_save(value: Any, path: Any, *args: Any, **kwargs: Any) -> None:
+        save(value, path, *args, **kwargs)
+        if Path(path).name == name:
+            os.truncate(path, os.path.getsize(path) // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    torch.save = half_save
+
+
+def run(
+    model: str, data: str, arguments: dict[str, Any], resume: str | bool | None, die_writing: str | None = None
+) -> None:
+    if die_writing is not None:
+        kill_when_half_written(die_writing)
     args = CTRTrainingArguments(**arguments)
     rows = load_from_disk(data)
     trainer = CTRTrainer(

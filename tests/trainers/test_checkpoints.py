@@ -1,0 +1,146 @@
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from modeling_ctr import CTRForConditionalGeneration
+from trainers.checkpoints import checkpoint_problem, last_whole_checkpoint
+
+TESTS = Path(__file__).parent
+
+
+def test_only_whole_checkpoints_are_gone_on_from(build, train, tmp_path, caplog):
+    run = tmp_path / "run"
+    train(build(), output_dir=str(run), stage=1, max_steps=12, save_strategy="steps", save_steps=4)
+    assert last_whole_checkpoint(run) == run / "checkpoint-12"  # which comes before 4 in the alphabet
+    for name in ("trainer_state.json", "optimizer.pt", "scheduler.pt", "rng_state.pth", "model.safetensors"):
+        shutil.copytree(run, tmp_path / name)
+        file = tmp_path / name / "checkpoint-12" / name
+        os.truncate(file, file.stat().st_size // 2)
+        assert last_whole_checkpoint(tmp_path / name) == tmp_path / name / "checkpoint-8"
+        file.unlink()
+        assert "missing" in checkpoint_problem(file.parent)
+        assert last_whole_checkpoint(tmp_path / name) == tmp_path / name / "checkpoint-8"
+    assert "checkpoint-12' is not whole (rng_state.pth is truncated or damaged)" in caplog.text
+
+
+def test_nothing_to_go_on_from(tmp_path):
+    (tmp_path / "checkpoint-3").mkdir()
+    (tmp_path / "checkpoints-of-mine").mkdir()
+    assert last_whole_checkpoint(tmp_path) is None
+    assert last_whole_checkpoint(tmp_path / "absent") is None
+
+
+def test_resuming_without_a_whole_checkpoint_starts_at_the_beginning(build, train, tmp_path, caplog):
+    (tmp_path / "checkpoint-3").mkdir()
+    trainer = train(build(), True, output_dir=str(tmp_path), stage=1, max_steps=2)
+    assert trainer.state.global_step == 2
+    assert "No whole checkpoint" in caplog.text and "starts at the beginning" in caplog.text
+
+
+def test_full_disk_is_said_and_leaves_the_previous_checkpoint(build, train, tmp_path):
+    settings = {"output_dir": str(tmp_path), "stage": 1, "save_strategy": "steps", "save_steps": 4}
+    train(build(), max_steps=4, save_total_limit=1, **settings)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))  # as if there were no more room
+    try:
+        with pytest.raises(
+            OSError, match=r"checkpoint of step 8 could not be written.*Earlier checkpoints are untouch"
+        ):
+            train(build(), True, max_steps=8, save_total_limit=1, **settings)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert last_whole_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
+
+
+def test_directory_that_cannot_be_written_is_named(build, train, tmp_path):
+    (tmp_path / "checkpoint-4").write_text("in the way")
+    with pytest.raises(OSError, match=f"checkpoint of step 4 could not be written to '{tmp_path}'"):
+        train(build(), output_dir=str(tmp_path), stage=1, save_strategy="steps", save_steps=4)
+
+
+def test_only_as_many_checkpoints_as_asked_and_the_best(build, train, tmp_path):
+    trainer = train(
+        build(),
+        output_dir=str(tmp_path),
+        stage=2,
+        learning_rate=0.01,
+        eval_strategy="steps",
+        eval_steps=2,
+        save_strategy="steps",
+        save_steps=2,
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="lm_loss",
+    )
+    losses = {e["step"]: e["eval_lm_loss"] for e in trainer.state.log_history if "eval_lm_loss" in e}
+    best = min(losses, key=losses.get)
+    assert sorted(p.name for p in tmp_path.glob("checkpoint-*")) == sorted({f"checkpoint-{best}", "checkpoint-8"})
+    assert trainer.evaluate()["eval_lm_loss"] == pytest.approx(losses[best], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_it_ends_bit_identical(build, mixture, train, tmp_path):
+    model = build(dropout=0.1)
+    model.save_pretrained(tmp_path / "model")
+    mixture.save_to_disk(tmp_path / "data")
+    settings = {
+        "stage": 2,
+        "max_steps": 30,  # 12 steps an epoch
+        "save_strategy": "steps",
+        "save_steps": 3,
+        "save_total_limit": 2,
+        "report_to": "none",
+        "use_cpu": True,
+        "disable_tqdm": True,
+    }
+    run, file = tmp_path / "killed", tmp_path / "runs.json"
+
+    def start(die_writing: str | None = None) -> subprocess.Popen:
+        arguments = settings | {"output_dir": str(run)}
+        single = {"model": str(tmp_path / "model"), "data": str(tmp_path / "data"), "arguments": arguments}
+        file.write_text(json.dumps([single | {"resume": True, "die_writing": die_writing}]))
+        environment = os.environ | {"PYTHONPATH": str(TESTS.parents[1]), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, str(TESTS / "train_process.py"), str(file)]
+        return subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
+        )
+
+    def interrupt(number: int, after: int) -> tuple[int, str]:
+        """Send a signal once `after` steps are reported."""
+        process = start()
+        for _ in range(after):
+            process.stdout.readline()
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=120)
+        return process.returncode, errors
+
+    code, errors = interrupt(signal.SIGKILL, after=4)
+    assert code == -signal.SIGKILL and "starts at the beginning" in errors
+    for name in ("optimizer.pt", "rng_state.pth"):
+        process = start(die_writing=name)
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == -signal.SIGKILL
+    assert "is not whole (trainer_state.json is missing)" in errors and "Training goes on from" in errors
+    code, errors = interrupt(signal.SIGTERM, after=5)
+    assert code == 143 and "SIGTERM received: saving after step" in errors
+    stopped_at = int(errors.split("saving after step ")[1].split(",")[0])
+    assert last_whole_checkpoint(run) == run / f"checkpoint-{stopped_at}"
+    process = start()
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0 and f"checkpoint-{stopped_at}'" in errors
+
+    torch.set_num_threads(1)
+    whole = CTRForConditionalGeneration.from_pretrained(tmp_path / "model")
+    train(whole, **settings | {"output_dir": str(tmp_path / "whole")})
+    final = load_file(run / "checkpoint-30" / "model.safetensors")
+    assert all(torch.equal(final[name], tensor) for name, tensor in whole.state_dict().items() if name in final)
+    assert json.loads((run / "result.json").read_text())["log"][-1]["step"] == 30

@@ -1,0 +1,45 @@
+"""Runs that go wrong are stopped, and runs with one seed are one run."""
+
+import pytest
+import torch
+
+
+def broken(build):
+    model = build()
+    with torch.no_grad():
+        model.task_codebook.prompt_decoder.weight[0, 0] = float("nan")
+    return model
+
+
+def test_loss_that_is_not_finite_stops_training_before_saving(build, train, tmp_path):
+    settings = {"output_dir": str(tmp_path), "stage": 1, "save_strategy": "steps", "save_steps": 2}
+    with pytest.raises(FloatingPointError, match=r"Step 1: lm_loss is nan.*of the tasks .*same.*`learning_rate`"):
+        train(broken(build), logging_steps=5, **settings)
+    assert not list(tmp_path.glob("checkpoint-*"))
+
+
+def test_runaway_vq_loss_stops_training(build, train):
+    with pytest.raises(FloatingPointError, match=r"vq_loss 1.*`max_vq_loss` is 5\).*`query_learning_rate`"):
+        train(build(), stage=1, max_vq_loss=5)
+
+
+def test_bad_losses_can_be_warned_of_only(build, train, caplog):
+    trainer = train(build(), stage=1, max_vq_loss=5, bad_loss_action="warn")
+    assert trainer.state.global_step == 8
+    assert caplog.text.count("`max_vq_loss` is 5") == 4  # once a log
+
+
+def test_one_seed_one_run_another_seed_another(build, train):
+    def final_loss(seed: int) -> float:
+        trainer = train(build(dropout=0.1), stage=2, seed=seed, learning_rate=0.01)
+        return trainer.state.log_history[-2]["loss"]
+
+    assert final_loss(1) == final_loss(1) != final_loss(2)
+
+
+def test_speed_is_logged(build, train, mixture):
+    entry = train(build(), stage=1, max_steps=12, logging_steps=12).state.log_history[0]  # one epoch
+    tokens = sum(len(row["input_ids"]) + len(row["labels"]) for row in mixture)
+    assert entry["tokens_per_second"] / entry["examples_per_second"] == pytest.approx(tokens / len(mixture))
+    assert 0 < entry["padding_share"] < 0.3
+    assert entry["memory_gib"] > 0 and "mfu" not in entry  # no peak is known for a CPU
