@@ -3,7 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from transformers import set_seed
+from transformers import AutoModelForSeq2SeqLM, set_seed
+
+from modeling_ctr import CTRForConditionalGeneration
 
 KINDS = ["t5", "t5-v1.1", "mt5", "umt5", "bart"]
 # Without repeats, since a random model with a tied head would give one token over and over.
@@ -131,18 +133,7 @@ def test_padding_side_and_amount_do_not_change_the_result(model, inputs):
             assert torch.equal(model.generate(**padded, **OPTIONS, **options), expected)
 
 
-def test_without_a_mask_padding_is_found(model, inputs):
-    inputs = inputs(model)
-    expected = model.generate(**inputs, **OPTIONS)
-    del inputs["attention_mask"]
-    assert torch.equal(model.generate(**inputs, **OPTIONS), expected)
-
-
 def test_generation_config_of_a_plain_language_model_is_kept(tiny_t5_config, tmp_path):
-    from transformers import AutoModelForSeq2SeqLM
-
-    from modeling_ctr import CTRForConditionalGeneration
-
     language_model = AutoModelForSeq2SeqLM.from_config(tiny_t5_config("t5"))
     language_model.generation_config.max_new_tokens = 3
     language_model.save_pretrained(tmp_path)

@@ -77,6 +77,9 @@ def test_device_map(device_map, model, tiny_batch, tmp_path):
     assert_same_weights(loaded, model)
     batch = tiny_batch(model)
     assert torch.equal(loaded(**batch).logits, model(**batch).logits)
+    del batch["labels"]
+    options = {"max_new_tokens": 3, "no_repeat_ngram_size": 1}
+    assert torch.equal(loaded.generate(**batch, **options), model.generate(**batch, **options))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
