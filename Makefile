@@ -1,0 +1,40 @@
+# Everything runs in virtual environments that are made here when they are missing or older than what they hold.
+PYTHON ?= python3
+VENV ?= .venv
+OLDEST_VENV ?= .venv-oldest
+BIN = $(VENV)/bin
+
+export HF_HUB_OFFLINE = 1
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: test test-oldest quality format clean
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest $(ARGS)
+
+quality: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The lower bounds of setup.cfg, under the same tests.
+test-oldest: $(OLDEST_VENV)/.installed
+	$(OLDEST_VENV)/bin/python -m pytest $(ARGS)
+
+# demo: the line that trains, searches and reports belongs here.
+
+$(VENV)/.installed: setup.cfg constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -c constraints.txt -e ".[dev,app]"
+	touch $@
+
+$(OLDEST_VENV)/.installed: setup.cfg constraints-oldest.txt
+	$(PYTHON) -m venv $(OLDEST_VENV)
+	$(OLDEST_VENV)/bin/python -m pip install -c constraints-oldest.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(OLDEST_VENV) build *.egg-info .pytest_cache .ruff_cache
