@@ -200,7 +200,7 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
             f"'{path}' is damaged or holds more than tensors and plain values, and was not read further, since that "
             f"could run code: {error}"
         ) from error
-    except (RuntimeError, EOFError) as error:
+    except (RuntimeError, EOFError, OSError) as error:
         raise OSError(f"'{path}' cannot be read ({error}): the file is truncated or damaged.") from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("module"), dict):
         raise ValueError(f"'{path}' is no DeepSpeed checkpoint: it holds no weights under 'module'.")

@@ -126,6 +126,7 @@ def test_choice_scores(model, reference, task):
         scores = model.choice_log_likelihoods(choice_ids=labels, **inputs, **given)
         assert_close(scores, choices[f"scores_{task}"], 1e-4)
         for choice in range(3):  # and without the shortcut of one encoder pass
-            logits = model(**inputs, **given, labels=labels[:, choice]).logits
-            losses = F.cross_entropy(logits.transpose(1, 2), labels[:, choice], reduction="none")
+            targets = labels[:, choice].contiguous()
+            logits = model(**inputs, **given, labels=targets).logits
+            losses = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
             assert_close(-losses.sum(1), choices[f"scores_{task}"][:, choice], 1e-4)
