@@ -44,7 +44,10 @@ def codes_figure(codes: np.ndarray, names: Sequence[str], codebook_size: int) ->
         for row, task in enumerate(order):
             for position in range(codes.shape[1]):
                 colour = "#1a202c" if shared[task, position] else "#a0a6b4"
-                axes.text(position, row, codes[task, position], ha="center", va="center", fontsize=7, color=colour)
+                number = axes.text(
+                    position, row, codes[task, position], ha="center", va="center", fontsize=7, color=colour
+                )
+                number.set_in_layout(False)  # it fits: measuring it takes long
     return figure
 
 

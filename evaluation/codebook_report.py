@@ -164,8 +164,7 @@ def _search_summary(course: SearchCourse, codes: np.ndarray, names: Sequence[str
 
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    # A palette: the pictures have few colours, and the page carries all of them.
-    figure.savefig(buffer, format="png", pil_kwargs={"optimize": True})
+    figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 
