@@ -230,9 +230,11 @@ def _warning(one_label_share: float, pseudo_labels: np.ndarray, num_labels: int)
             "the examples: the vote is among near-copies and its winner means little. Try other verbalizers or "
             "templates, or Bitwise Search with a few labels."
         )
-    if len(set(pseudo_labels.tolist())) == 1 and len(pseudo_labels) > 1:
+    label = int(np.bincount(pseudo_labels).argmax())
+    share = float((pseudo_labels == label).mean())
+    if share >= ONE_LABEL and len(pseudo_labels) > 1:
         return (
-            f"The vote gives all {len(pseudo_labels)} examples the label {pseudo_labels[0]}: codes that answer it "
+            f"The vote gives {share:.0%} of the {len(pseudo_labels)} examples label {label}: codes that answer it "
             "blindly agree with the vote most, so its winner means little."
         )
     return None

@@ -160,7 +160,7 @@ def test_a_vote_for_one_label_is_reported():
     scores = from_predictions([0, 0, 0, 1], [0, 0, 1, 0], [0, 1, 0, 0])
     result = ensemble_vote({"t": scores}, torch.arange(3)[:, None], list("abc"), 3)
     assert result.pseudo_labels == [0, 0, 0, 0]
-    assert "gives all 4 examples the label 0" in result.warning
+    assert "gives 100% of the 4 examples label 0" in result.warning
 
 
 @pytest.mark.parametrize(
@@ -222,3 +222,11 @@ def test_a_free_form_task_is_refused(model):
         CodeEnsemble(CodeScorer(model, rows))
     with pytest.raises(ValueError, match="no templates"):
         CodeEnsemble({})
+
+
+def test_a_vote_that_is_nearly_all_one_label_is_called_so():
+    balanced = [0, 1] * 20
+    blind = [1] + [0] * 39
+    result = ensemble_vote({"t": from_predictions(balanced, blind, blind)}, torch.arange(3)[:, None], list("abc"), 3)
+    assert result.pseudo_labels == blind
+    assert "98% of the 40 examples label 0" in result.warning
