@@ -65,6 +65,9 @@ class CTREncoder(nn.Module):
 
         `prompt_embeds` is `(batch, prompt_length, width)` and goes in as it is, e.g. a tuned soft prompt.
         The hidden states are `(batch, prompt_length + sequence_length, width)`.
+
+        Raises:
+            ValueError: Prompt and input together are longer than the language model has positions for (BART).
         """
         if prompt_embeds is None:
             batch_size = (input_ids if input_ids is not None else inputs_embeds).shape[0]
@@ -76,6 +79,13 @@ class CTREncoder(nn.Module):
         elif attention_mask is not None:
             order = leading_padding_to_end(attention_mask)
             inputs_embeds = inputs_embeds.gather(1, order[..., None].expand_as(inputs_embeds))
+        length = prompt_embeds.shape[1] + inputs_embeds.shape[1]
+        limit = getattr(self.encoder.config, "max_position_embeddings", length)  # T5 has none
+        if length > limit:
+            raise ValueError(
+                f"The prompt ({prompt_embeds.shape[1]}) and the input ({inputs_embeds.shape[1]} tokens) are together longer "
+                f"than the {limit} positions of the language model; cut inputs to {limit - prompt_embeds.shape[1]} tokens."
+            )
         prompt_embeds = prompt_embeds.to(inputs_embeds.device, inputs_embeds.dtype)
         if attention_mask is not None:
             attention_mask = prompt_attention_mask(attention_mask, prompt_embeds.shape[1])

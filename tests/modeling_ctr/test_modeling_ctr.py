@@ -415,6 +415,13 @@ def test_checks_never_wait_for_an_accelerator(t5):
     assert t5._task_tensors(None, task_code, batch_size=3)[1].shape == (3, 4)
 
 
+def test_inputs_longer_than_the_language_models_positions(tiny_ctr_model):
+    model = tiny_ctr_model("bart")  # 64 positions
+    assert model(torch.full((1, 60), 5), task_id=torch.tensor([0])).logits.shape[1] == 60
+    with pytest.raises(ValueError, match=r"prompt \(4\) and the input \(61 tokens\) .* cut inputs to 60 tokens"):
+        model(torch.full((1, 61), 5), task_id=torch.tensor([0]))
+
+
 def test_prompt_vectors_check_their_codes(t5):
     assert t5.prompt_vectors(torch.tensor([[0, 1, 2, 7], [0, 0, 0, 0]])).shape == (2, 4, 16)
     with pytest.raises(ValueError, match="`task_code` has the value 8"):
