@@ -3,7 +3,7 @@
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
-from transformers import DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments
+from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
 from transformers.trainer_pt_utils import LabelSmoother
 
 from modeling_ctr import CTRForConditionalGeneration
@@ -120,21 +120,6 @@ def test_label_smoothing_finds_what_it_needs(tiny_ctr_model, tiny_batch):
     mask = labels != -100
     uniform = -output.logits.log_softmax(-1).mean(-1)[mask].mean()
     torch.testing.assert_close(LabelSmoother(epsilon=0.1)(output, labels), 0.9 * lm_loss + 0.1 * uniform)
-
-
-def test_collators_get_decoder_inputs_from_the_model(tiny_ctr_model):
-    class Tokenizer:
-        padding_side = "right"
-
-        def pad(self, features, **kwargs):
-            return {"input_ids": torch.tensor([f["input_ids"] for f in features])} | {
-                "labels": torch.tensor([f["labels"] for f in features])
-            }
-
-    model = tiny_ctr_model("t5")
-    features = [{"input_ids": [5, 1], "labels": [7, 8, 1]}, {"input_ids": [6, 1], "labels": [9, 1]}]
-    collated = DataCollatorForSeq2Seq(Tokenizer(), model=model)(features)
-    assert collated["decoder_input_ids"].tolist() == [[0, 7, 8], [0, 9, 1]]
 
 
 # ------------------------------------------------------------------------------------------------------------- peft
