@@ -83,7 +83,8 @@ def test_only_as_many_checkpoints_as_asked_and_the_best(build, train, tmp_path):
     )
     losses = {e["step"]: e["eval_lm_loss"] for e in trainer.state.log_history if "eval_lm_loss" in e}
     best = min(losses, key=losses.get)
-    assert sorted(p.name for p in tmp_path.glob("checkpoint-*")) == sorted({f"checkpoint-{best}", "checkpoint-8"})
+    kept = {path.name for path in tmp_path.glob("checkpoint-*")}
+    assert len(kept) == 2 and {f"checkpoint-{best}", "checkpoint-8"} <= kept
     assert trainer.evaluate()["eval_lm_loss"] == pytest.approx(losses[best], rel=1e-5)
 
 
@@ -120,14 +121,14 @@ def test_killed_again_and_again_it_ends_bit_identical(build, mixture, train, tmp
         for _ in range(after):
             process.stdout.readline()
         process.send_signal(number)
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=600)
         return process.returncode, errors
 
     code, errors = interrupt(signal.SIGKILL, after=4)
     assert code == -signal.SIGKILL and "starts at the beginning" in errors
     for name in ("optimizer.pt", "rng_state.pth"):
         process = start(die_writing=name)
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=600)
         assert process.returncode == -signal.SIGKILL
     assert "is not whole (trainer_state.json is missing)" in errors and "Training goes on from" in errors
     code, errors = interrupt(signal.SIGTERM, after=5)
@@ -135,7 +136,7 @@ def test_killed_again_and_again_it_ends_bit_identical(build, mixture, train, tmp
     stopped_at = int(errors.split("saving after step ")[1].split(",")[0])
     assert last_whole_checkpoint(run) == run / f"checkpoint-{stopped_at}"
     process = start()
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 0 and f"checkpoint-{stopped_at}'" in errors
 
     torch.set_num_threads(1)

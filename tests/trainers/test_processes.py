@@ -79,7 +79,7 @@ def launch(folder, mixture, build) -> Callable[..., None]:
             env=os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -112,7 +112,8 @@ def assert_same_run(one: Path, other: Path, processes: int) -> None:
         (result["metrics"], expected["metrics"]),
         (last_losses(result), last_losses(expected)),
     ):
-        for name in set(expected_entry) - {"codes_changed"}:  # not known right after resuming
+        # A process pads its own rows only; changes of codes are not known right after resuming.
+        for name in set(expected_entry) - {"padding_share", "memory_gib", "codes_changed"}:
             if "runtime" not in name and "per_second" not in name:
                 assert entry[name] == pytest.approx(expected_entry[name], rel=1e-4), name
     assert {"eval_accuracy_same", "eval_vq_loss"} <= set(result["metrics"])
