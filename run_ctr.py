@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
 
     known = load_tasks(SHIPPED_TEMPLATES, *task_args.templates_dir)
     train_tasks = select_tasks(known, task_args.train_tasks, task_args.data_dir)
-    held_out = select_tasks(known, task_args.tasks, task_args.data_dir)
+    held_out = select_tasks(known, task_args.tasks, task_args.data_dir, for_ranking=True)
     if known_already := {task.name for task in train_tasks} & {task.name for task in held_out}:
         raise ValueError(f"'{min(known_already)}' is a training task and cannot be a held-out task as well.")
     tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path, revision=model_args.model_revision)

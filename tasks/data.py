@@ -81,26 +81,37 @@ def data_source(template_file: TemplateFile, subset: str | None) -> DataSource:
     Raises:
         DataError: Unknown key, or data files whose format cannot be told.
     """
-    folder = template_file.path.parent
-    data = _fill_subset(dict(template_file.data), subset)
+    data = _fill_subset(resolved_data(template_file), subset)
+    if "path" not in data:
+        if "data_files" in data:
+            data["path"] = _builder_of(data["data_files"], template_file.path)
+        else:
+            data = {"path": template_file.dataset, "name": subset, **data}
+    elif (folder := template_file.path.parent / data["path"]).is_dir():  # again, now that the subset is filled in
+        data["path"] = str(folder)
+    return DataSource(**data)
+
+
+def resolved_data(template_file: TemplateFile) -> dict[str, Any]:
+    """The file's `data`, with local paths made absolute.
+
+    Raises:
+        DataError: Unknown key.
+    """
+    folder = template_file.path.parent.absolute()
+    data = dict(template_file.data)
     known = [field.name for field in fields(DataSource)]
     for key in data:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
             raise DataError(f"{template_file.path}: unknown key {key!r} under 'data'; {hint}")
-    if "data_files" in data:
-        data["data_files"] = _resolve(data["data_files"], folder)
-    if "data_dir" in data:
-        data["data_dir"] = _resolve(data["data_dir"], folder)
-    if "path" not in data:
-        if "data_files" in data:
-            data["path"] = _builder_of(data["data_files"], template_file.path)
-        else:
-            data = {"path": template_file.dataset, "name": subset, **data}
-    elif (folder / data["path"]).is_dir():
+    for key in ("data_files", "data_dir"):
+        if key in data:
+            data[key] = _resolve(data[key], folder)
+    if "path" in data and (folder / data["path"]).is_dir():
         data["path"] = str(folder / data["path"])
-    return DataSource(**data)
+    return data
 
 
 def load_rows(dataset: str, source: DataSource | None = None, data_dir: str | Path | None = None) -> SplitRows:

@@ -186,7 +186,7 @@ def _batch_features(
     names = list(batch)
     for index, values in zip(indices, zip(*batch.values(), strict=True), strict=True):
         row = dict(zip(names, values, strict=True))
-        example = task.example(row, index)
+        example = task.example(row, index, check_answer=evaluation)
         if example is not None and (example.target_text or (evaluation and task.has_choices)):
             kept.append((index, row, example))
 
@@ -257,7 +257,7 @@ def _shortened_input(
                 container[key] = text.first_tokens(left)
                 left = max(0, left - text.length)
         try:
-            shortened = task.example(row, seed=seed)
+            shortened = task.example(row, seed=seed, check_answer=False)
         except TemplateError:  # such as a template that splits a field at a mark that has been cut off
             break
         if shortened is None or shortened[1:] != example[1:]:

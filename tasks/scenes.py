@@ -59,16 +59,9 @@ VERBS = {
     "letter": ("label", "classify", "grade"),
     "foreign": ("translate", "interpret", "render"),
 }
-PHRASINGS = (
-    "{verb} the {attribute} of {owner}",
-    "{owner} has a {attribute} : {verb} it",
-    "the {attribute} of {owner} : {verb} it",
-    "for {owner} {verb} the {attribute}",
-    "please {verb} what {attribute} {owner} has",
-    "{owner} {attribute} {verb}",
-    "{verb} {attribute} {owner}",
-    "{attribute} {verb} {owner}",
-)
+# Three paraphrases a task. With free word order the language model learns as well, but is much harder to steer by
+# prompt vectors: stage 1 then stays at 80 to 95% on its own training tasks.
+PHRASING = "{owner} {attribute} {verb}"
 
 
 @dataclass(frozen=True)
@@ -116,10 +109,7 @@ class SceneTask:
 
     def prompts(self) -> list[str]:
         """All ways to ask for it in words."""
-        return [
-            phrasing.format(owner=self.owner, attribute=self.attribute, verb=verb)
-            for phrasing, verb in product(PHRASINGS, VERBS[self.form])
-        ]
+        return [PHRASING.format(owner=self.owner, attribute=self.attribute, verb=verb) for verb in VERBS[self.form]]
 
 
 ALL_TASKS = tuple(SceneTask(*factors) for factors in product(OWNERS, ATTRIBUTES, FORMS))
@@ -206,8 +196,9 @@ def task_attributes() -> dict[str, dict[str, str]]:
     return {task.name: {"owner": task.owner, "attribute": task.attribute, "form": task.form} for task in ALL_TASKS}
 
 
-def write_scenes(directory: Path, seed: int, num_train: int = 2000, num_validation: int = 200) -> None:
-    """Write rows, template files and `task_attributes.json`.
+def write_scenes(directory: Path, seed: int, num_train: int = 1600, num_validation: int = 250) -> None:
+    """Write rows, a template file for each task (`templates/`), lists of the training and of the held-out tasks
+    (`training_tasks.yaml`, `held_out_tasks.yaml`) and `task_attributes.json`.
 
     Args:
         directory: Made where it is not there.
@@ -215,28 +206,31 @@ def write_scenes(directory: Path, seed: int, num_train: int = 2000, num_validati
         num_train: Training rows. All tasks share them.
         num_validation: Validation rows.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    rows = scene_rows(num_train + 2 * num_validation, seed)
+    (directory / "templates").mkdir(parents=True, exist_ok=True)
+    rows = scene_rows(num_train + num_validation + num_train // 10, seed)
     train = rows.select(range(num_train))
-    known = set(train["scene"])
-    new = [i for i, text in enumerate(rows["scene"]) if i >= num_train and text not in known]
+    seen = set(train["scene"])
+    new = [i for i, scene in enumerate(rows["scene"]) if i >= num_train and scene not in seen]
     train.to_json(directory / "train.jsonl")
     rows.select(new[:num_validation]).to_json(directory / "validation.jsonl")
-
-    data = {"data_files": {"train": "train.jsonl", "validation": "validation.jsonl"}}
-    files = {"training": {"templates": {task.label: _template(task) for task in TRAINING_TASKS}}}
-    files |= {task.label: {"subset": task.label, "templates": {TEMPLATE: _template(task)}} for task in HELD_OUT_TASKS}
-    for name, content in files.items():
-        text = yaml.safe_dump({"dataset": DATASET, "data": data, **content}, sort_keys=False)
-        (directory / f"{name}.yaml").write_text(text, encoding="utf-8")
+    for task in ALL_TASKS:
+        content = {
+            "dataset": DATASET,
+            "subset": f"{task.column}_{task.form}",
+            "data": {"data_files": {"train": "../train.jsonl", "validation": "../validation.jsonl"}},
+            "templates": {
+                TEMPLATE: {
+                    "answer_choices": " ||| ".join(task.choices),
+                    "jinja": f"{{{{scene}}}} ||| {{{{answer_choices[{task.column}]}}}}",
+                }
+            },
+        }
+        path = directory / "templates" / f"{task.column}_{task.form}.yaml"
+        path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    for name, tasks in (("training_tasks", TRAINING_TASKS), ("held_out_tasks", HELD_OUT_TASKS)):
+        names = yaml.safe_dump([task.name for task in tasks])
+        (directory / f"{name}.yaml").write_text(names, encoding="utf-8")
     (directory / "task_attributes.json").write_text(json.dumps(task_attributes(), indent=1), encoding="utf-8")
-
-
-def _template(task: SceneTask) -> dict[str, str]:
-    return {
-        "answer_choices": " ||| ".join(task.choices),
-        "jinja": f"{{{{scene}}}} ||| {{{{answer_choices[{task.column}]}}}}",
-    }
 
 
 def main() -> None:

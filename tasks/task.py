@@ -53,13 +53,21 @@ class Task:
         """Whether the answer is one of given choices (else it is free text)."""
         return self.template.answer_choices is not None
 
-    def example(self, row: Mapping[str, Any], index: int | None = None, seed: str | None = None) -> Example | None:
+    def example(
+        self,
+        row: Mapping[str, Any],
+        index: int | None = None,
+        seed: str | None = None,
+        check_answer: bool = True,
+    ) -> Example | None:
         """Renders a row.
 
         Args:
             row: Field names and values.
             index: Position of the row, for error messages.
             seed: See `Template.render`.
+            check_answer: Whether a target that is not among the answer choices is an error. For training it need not
+                be: some of PromptSource's templates have such targets.
 
         Returns:
             None if the task does not apply to the row.
@@ -76,11 +84,12 @@ class Task:
             return None
         answer = None
         if rendered.choices is not None and rendered.target_text:
-            if rendered.target_text not in rendered.choices:
+            if rendered.target_text in rendered.choices:
+                answer = rendered.choices.index(rendered.target_text)
+            elif check_answer:
                 raise TemplateError(
                     f"{where}: the target {rendered.target_text!r} is not among the answer choices {rendered.choices}."
                 )
-            answer = rendered.choices.index(rendered.target_text)
         return Example(*rendered, answer)
 
 
@@ -133,7 +142,9 @@ def load_tasks(*places: str | Path) -> dict[str, Task]:
     return tasks
 
 
-def select_tasks(tasks: Mapping[str, Task], names: Sequence[str], data_dir: str | Path | None = None) -> list[Task]:
+def select_tasks(
+    tasks: Mapping[str, Task], names: Sequence[str], data_dir: str | Path | None = None, for_ranking: bool = False
+) -> list[Task]:
     """Picks tasks by full name, all of a data set by its name, those of a mixture (`tasks.mixtures`), or P3's
     (`P3/<subset>`, see `tasks.p3`).
 
@@ -145,6 +156,8 @@ def select_tasks(tasks: Mapping[str, Task], names: Sequence[str], data_dir: str 
         tasks: What `load_tasks` gives.
         names: Of tasks, data sets and mixtures.
         data_dir: Folder of rows that the mixture `t0_data` and P3's tasks look into.
+        for_ranking: Of data sets, only those tasks that an evaluation by answer choices is about: they have choices, and
+            ask the question of the data set (`original_task`) and not, as some of PromptSource do, another about it.
 
     Raises:
         ValueError: An unknown name, for which near ones are suggested; or a mixture, or rows of P3, that cannot be had.
@@ -160,7 +173,9 @@ def select_tasks(tasks: Mapping[str, Task], names: Sequence[str], data_dir: str 
         if name in tasks:
             found = [tasks[name]]
         elif name in datasets:
-            found = datasets[name]
+            found = [task for task in datasets[name] if not for_ranking or _is_for_ranking(task)]
+            if not found:
+                raise ValueError(f"Data set {name!r} has no template with answer choices.")
         elif name.startswith(P3):
             found = [Task(name, name, p3_template(name, data_dir), p3_source(name))]
         else:
@@ -170,3 +185,7 @@ def select_tasks(tasks: Mapping[str, Task], names: Sequence[str], data_dir: str 
             raise ValueError(f"There is no task, data set or mixture {name!r}. {hint}")
         chosen.update((task.name, task) for task in found)
     return list(chosen.values())
+
+
+def _is_for_ranking(task: Task) -> bool:
+    return task.has_choices and task.template.metadata.get("original_task") is not False

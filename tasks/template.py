@@ -81,6 +81,15 @@ _environment.filters.update(choice=_choice, random=_choice, most_frequent=_most_
 _environment.globals.update(zip=zip)
 
 
+def parse_jinja(source: str) -> nodes.Template:
+    """The syntax tree of a template's source.
+
+    Raises:
+        jinja2.TemplateSyntaxError: It is not valid Jinja.
+    """
+    return _environment.parse(source)
+
+
 @cache
 def _compiled(source: str) -> jinja2.Template:
     return _environment.from_string(source)

@@ -108,3 +108,27 @@ def test_promptsource_serves_every_set_of_t0(shared):
     chosen = select_tasks(tasks, ["t0", "t0_held_out"])
     assert {task.dataset for task in chosen} == {*T0_TRAINING, *T0_HELD_OUT}
     assert {task.place for task in chosen} == {shared / "promptsource" / "templates"}
+
+
+def test_for_ranking_the_tasks_of_a_data_set_have_choices_and_ask_its_question(tmp_path):
+    (tmp_path / "a.yaml").write_text(
+        "dataset: birds\ntemplates:\n"
+        "  asked: {answer_choices: a ||| b, jinja: '{{x}} ||| {{answer_choices[y]}}'}\n"
+        "  free: {jinja: '{{x}} ||| {{z}}'}\n"
+        "  other: {answer_choices: a ||| b, jinja: '{{z}} ||| a', metadata: {original_task: false}}\n"
+    )
+    (tmp_path / "b.yaml").write_text("dataset: ants\ntemplates:\n  free: {jinja: '{{x}} ||| {{z}}'}\n")
+    tasks = load_tasks(tmp_path)
+    assert [task.name for task in select_tasks(tasks, ["birds"], for_ranking=True)] == ["birds/asked"]
+    # By its full name every task is to be had.
+    assert [task.name for task in select_tasks(tasks, ["birds/other"], for_ranking=True)] == ["birds/other"]
+    with pytest.raises(ValueError, match="'ants' has no template with answer choices"):
+        select_tasks(tasks, ["ants"], for_ranking=True)
+
+
+def test_for_training_a_target_need_not_be_among_the_choices():
+    task = Task("a/b", "a", Template("b", "{{x}} ||| {{y}}.", "no ||| yes"))
+    row = {"x": "is it", "y": "yes"}
+    with pytest.raises(TemplateError, match="'yes.' is not among the answer choices"):
+        task.example(row)
+    assert task.example(row, check_answer=False) == Example("is it", "yes.", ["no", "yes"], None)
