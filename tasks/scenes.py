@@ -15,7 +15,7 @@ to vote on.
 
     python -m tasks.scenes DIRECTORY --seed 0
 
-writes the rows, template files and the tasks' attributes, for `run_ctr.py --templates_dir DIRECTORY`.
+writes the rows, template files and the tasks' attributes, for `run_ctr.py --templates_dir DIRECTORY/templates`.
 """
 
 import argparse
@@ -76,10 +76,9 @@ class SceneTask:
     def name(self) -> str:
         """As `load_tasks` names it when it reads what `write_scenes` wrote.
 
-        Training tasks are templates of one data set, "scenes/<label>". Each held-out task counts as a data set of its
-        own, "scenes/<label>/no_prompt": templates of one data set would vote together in Code Ensemble.
+        Each task counts as a data set of its own: templates of one data set would vote together in Code Ensemble.
         """
-        return f"{DATASET}/{self.label}/{TEMPLATE}" if self.held_out else f"{DATASET}/{self.label}"
+        return f"{DATASET}/{self.label}/{TEMPLATE}"
 
     @property
     def label(self) -> str:
@@ -216,7 +215,7 @@ def write_scenes(directory: Path, seed: int, num_train: int = 1600, num_validati
     for task in ALL_TASKS:
         content = {
             "dataset": DATASET,
-            "subset": f"{task.column}_{task.form}",
+            "subset": task.label,
             "data": {"data_files": {"train": "../train.jsonl", "validation": "../validation.jsonl"}},
             "templates": {
                 TEMPLATE: {
@@ -225,7 +224,7 @@ def write_scenes(directory: Path, seed: int, num_train: int = 1600, num_validati
                 }
             },
         }
-        path = directory / "templates" / f"{task.column}_{task.form}.yaml"
+        path = directory / "templates" / f"{task.label}.yaml"
         path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     for name, tasks in (("training_tasks", TRAINING_TASKS), ("held_out_tasks", HELD_OUT_TASKS)):
         names = yaml.safe_dump([task.name for task in tasks])
