@@ -16,9 +16,12 @@ import gradio as gr
 from evaluation.codebook_figures import search_figure
 from evaluation.codebook_report import Codebook, write_codebook_report
 from evaluation.playground import (
+    HELD_OUT_DEMO_TASKS,
     Checkpoint,
     answer,
     bitwise_steps,
+    demo_example,
+    demo_examples,
     ensemble_steps,
     found_code_file,
     nearest_task,
@@ -44,6 +47,11 @@ class Page:
 
     def code_of(self, task: str) -> list[int]:
         return self.checkpoint.model.task_code_of(task).tolist()
+
+    def choose(self, task: str):
+        """Choices and code of a task; the choices stay where none are known."""
+        _, choices = demo_example(task)
+        return choices or gr.skip(), *self.code_of(task)
 
     def answer(self, text: str, choices_text: str, *code: float):
         nearest = nearest_task(self.checkpoint.model, [int(value) for value in code])
@@ -122,6 +130,7 @@ class Page:
         """The page."""
         model = self.checkpoint.model
         first = model.task_names[0]
+        first_input, first_choices = demo_example(first)
         with gr.Blocks(title=f"{self.checkpoint.name}: tasks as codes", delete_cache=(3600, 86400)) as blocks:
             found, course = gr.State(), gr.State()
             gr.Markdown(
@@ -147,15 +156,22 @@ class Page:
                                 for i, value in enumerate(self.code_of(first), 1)
                             ]
                     with gr.Column(scale=6):
-                        text = gr.Textbox(label="Input", lines=4, elem_id="input", autofocus=True)
+                        text = gr.Textbox(first_input, label="Input", lines=4, elem_id="input", autofocus=True)
                         choices = gr.Textbox(
-                            label="Answer choices, one per line (none: free answer)", lines=4, elem_id="choices"
+                            first_choices,
+                            label="Answer choices, one per line (none: free answer)",
+                            lines=4,
+                            elem_id="choices",
                         )
                         note = gr.Markdown("Type an input, and the answer appears here.", elem_id="note")
                         written = gr.Textbox(label="The model writes", interactive=False, elem_id="written")
                         probabilities = gr.Label(label="Among the choices", elem_id="probabilities")
                 with gr.Tab("Find a code", id="find"), gr.Row():
                     with gr.Column(scale=5):
+                        held_out = gr.Dropdown(
+                            HELD_OUT_DEMO_TASKS, value=None, label="A task that the demo's model has not seen",
+                            visible=bool(first_input), elem_id="held-out",
+                        )  # fmt: skip
                         method = gr.Radio([BITWISE, ENSEMBLE], value=BITWISE, label="Method", elem_id="method")
                         examples = gr.Textbox(
                             label="Examples, one per line", lines=8, max_lines=12, elem_id="examples",
@@ -193,13 +209,17 @@ class Page:
             outputs = [written, probabilities, nearest, note]
             live = {"fn": self.answer, "inputs": [text, choices, *code], "outputs": outputs, "show_progress": "hidden"}
             gr.on([text.input, choices.input, *(s.input for s in code)], trigger_mode="always_last", **live)
-            task.input(self.code_of, task, code, show_progress="hidden").then(**live)
+            task.input(self.choose, task, [choices, *code], show_progress="hidden").then(**live)
+            blocks.load(**live)
             start.click(
                 self.search,
                 [method, examples, given, name, most],
                 [status, curve, result, predictions, file, use, found, course],
                 show_progress="hidden",
                 concurrency_limit=2,
+            )
+            held_out.input(
+                lambda task: [demo_examples(task), demo_example(task)[1], task], held_out, [examples, given, name]
             )
             stop.click(self.stop, show_progress="hidden")
             use.click(

@@ -16,6 +16,8 @@ from scipy.stats import entropy
 from sklearn.metrics import mutual_info_score
 from sklearn.metrics.cluster import expected_mutual_information
 
+from tasks.scenes import task_attributes
+
 TaskAttributes = dict[str, dict[str, str]]  # task name -> attribute -> value
 
 
@@ -69,8 +71,9 @@ def value_owners(code: Sequence[int], codes: np.ndarray, names: Sequence[str]) -
 
 
 def known_attributes(names: Sequence[str]) -> TaskAttributes:
-    """What the names tell: the data set, which is everything before the last "/"."""
-    return {name: {"data set": name.rpartition("/")[0]} for name in names if "/" in name}
+    """What the names tell: the factors of the embedded benchmark's tasks; of others the data set, up to the last "/"."""
+    scenes = task_attributes()
+    return {name: scenes.get(name) or {"data set": name.rpartition("/")[0]} for name in names if "/" in name}
 
 
 def load_attributes(path: str | os.PathLike) -> TaskAttributes:

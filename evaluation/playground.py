@@ -17,10 +17,14 @@ from evaluation.search_course import SearchCourse, read_trace
 from modeling_ctr import CTRForConditionalGeneration, save_task_code
 from search import OBJECTIVES, BitwiseSearch, CodeScorer, task_code_space
 from tasks.features import check_tokenizer
+from tasks.scenes import ALL_TASKS, HELD_OUT_TASKS, scene_rows
 
 MAX_SOURCE_LENGTH, MAX_NEW_TOKENS = 384, 32
 SECONDS_BETWEEN_STEPS = 1.0
 CODES_PER_STEP = 8
+DEMO_TASKS = {task.name: task for task in ALL_TASKS}
+HELD_OUT_DEMO_TASKS = [task.name for task in HELD_OUT_TASKS]
+NUM_DEMO_EXAMPLES = 32
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,19 @@ class Checkpoint:
         choice_ids = [self.ids(choice) for choice in choices]
         rows = [{"input_ids": self.ids(text), "choice_ids": choice_ids} for text in inputs]
         return [row | {"answer": choices.index(a)} for row, a in zip(rows, answers, strict=True)] if answers else rows
+
+
+def demo_example(task: str) -> tuple[str, str]:
+    """An input and the answer choices, one per line, for a task of the embedded benchmark; empty for any other."""
+    if task not in DEMO_TASKS:
+        return "", ""
+    return scene_rows(1, seed=0)["scene"][0], "\n".join(DEMO_TASKS[task].choices)
+
+
+def demo_examples(task: str) -> str:
+    """Labelled examples of a task of the embedded benchmark, as they would be pasted."""
+    rows, choices, column = scene_rows(NUM_DEMO_EXAMPLES, seed=1), DEMO_TASKS[task].choices, DEMO_TASKS[task].column
+    return "\n".join(f"{row['scene']}\t{choices[row[column]]}" for row in rows)
 
 
 def parse_choices(text: str) -> list[str]:

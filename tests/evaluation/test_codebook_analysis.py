@@ -16,6 +16,7 @@ from evaluation.codebook_analysis import (
     usage,
     value_owners,
 )
+from tasks.scenes import TRAINING_TASKS
 
 CODES = np.array([[1, 2, 3, 4], [5, 6, 7, 0], [1, 2, 3, 0], [5, 6, 1, 0]])
 NAMES = ["a", "b", "c", "d"]
@@ -68,6 +69,17 @@ def test_the_data_set_is_the_name_up_to_the_last_slash():
     assert known_attributes(names) == {
         "glue/mrpc/same": {"data set": "glue/mrpc"},
         "ag_news/topic": {"data set": "ag_news"},
+    }
+
+
+def test_the_factors_of_the_embedded_benchmark_are_known():
+    names = [task.name for task in TRAINING_TASKS]
+    attributes = known_attributes(names)
+    assert list(attributes) == names
+    assert attributes[names[0]] == {
+        "owner": TRAINING_TASKS[0].owner,
+        "attribute": TRAINING_TASKS[0].attribute,
+        "form": TRAINING_TASKS[0].form,
     }
 
 

@@ -4,9 +4,12 @@ import pytest
 import torch
 
 from evaluation.playground import (
+    HELD_OUT_DEMO_TASKS,
     Checkpoint,
     answer,
     bitwise_steps,
+    demo_example,
+    demo_examples,
     ensemble_steps,
     found_code_file,
     nearest_task,
@@ -79,6 +82,26 @@ def test_wrong_examples(text, choices, labelled, message):
         parse_examples(text, choices, labelled)
 
 
+def test_examples_of_the_demos_tasks_can_be_searched_with():
+    for task in HELD_OUT_DEMO_TASKS:
+        choices = demo_example(task)[1]
+        inputs, parsed, answers = parse_examples(demo_examples(task), choices, True)
+        assert len(inputs) == len(answers) == 32
+        assert set(answers) <= set(parsed) == set(choices.splitlines())
+
+
+def test_examples_are_right():
+    task = "scenes/ann_size_word/no_prompt"
+    for line in demo_examples(task).splitlines():
+        scene, answer = line.split("\t")
+        assert scene.split()[:2] == ["ann", answer]
+    assert demo_example(task)[1].split() == ["tiny", "small", "large", "huge"]
+
+
+def test_other_tasks_have_no_examples():
+    assert demo_example("ag_news/topic") == ("", "")
+
+
 # ------------------------------------------------------------------------------------------------- the checkpoint
 
 
@@ -112,9 +135,10 @@ def test_answers_are_those_of_the_model(checkpoint):
 
 
 def test_another_code_gives_another_answer(checkpoint):
-    _, first = answer(checkpoint, [1, 2, 3, 4], "w5 w6", CHOICES)
-    _, second = answer(checkpoint, [1, 2, 3, 5], "w5 w6", CHOICES)
-    assert first["w9"] != pytest.approx(second["w9"], abs=1e-3)
+    choices = [f"w{i}" for i in range(3, 64)]
+    _, first = answer(checkpoint, [1, 2, 3, 4], "w5 w6", choices)
+    _, second = answer(checkpoint, [1, 2, 3, 5], "w5 w6", choices)
+    assert max(abs(first[choice] - second[choice]) for choice in choices) > 1e-3
 
 
 def test_without_choices_there_are_no_probabilities(checkpoint):
