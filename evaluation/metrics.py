@@ -1,8 +1,13 @@
 """Metrics as `evaluate` modules; subclassed here because `evaluate.load` fetches its scripts from the Hub."""
 
+import re
+import string
+from collections import Counter
+
 import datasets
 import evaluate
 import numpy as np
+from rouge_score import rouge_scorer
 from sklearn.metrics import accuracy_score, f1_score
 
 _DESCRIPTION = """Rank classification: the answer choice with the highest log-likelihood is the prediction (T0's protocol).
@@ -37,3 +42,56 @@ class RankClassification(evaluate.Metric):
             "majority": float(np.bincount(references).max() / len(references)),
             "predicted_shares": (np.bincount(predictions, minlength=num_choices) / len(predictions)).tolist(),
         }
+
+
+_GENERATION_DESCRIPTION = """Generated texts against accepted ones, all as shares from 0 to 1: exact match and F1 of words as in
+SQuAD (case, punctuation and articles do not count), ROUGE-1, ROUGE-2 and ROUGE-L F1 with stemming. Of several accepted texts
+the one that a text is closest to counts, for each score on its own."""
+
+_GENERATION_INPUTS = """Args:
+    predictions (list of str): generated texts.
+    references (list of list of str): accepted texts of each, at least one.
+Returns:
+    exact_match, f1, rouge1, rouge2, rougeL (float): means over the texts."""
+
+_ROUGE = ("rouge1", "rouge2", "rougeL")
+
+
+class TextGeneration(evaluate.Metric):
+    """`TextGeneration().compute(predictions=["a cat"], references=[["cat", "the cat"]])`; needs no network."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description=_GENERATION_DESCRIPTION,
+            citation="",
+            inputs_description=_GENERATION_INPUTS,
+            features=datasets.Features(
+                {"predictions": datasets.Value("string"), "references": datasets.List(datasets.Value("string"))}
+            ),
+        )
+
+    def _compute(self, predictions: list[str], references: list[list[str]]) -> dict:
+        rouge = rouge_scorer.RougeScorer(_ROUGE, use_stemmer=True)
+        totals: Counter[str] = Counter()
+        for prediction, accepted in zip(predictions, references, strict=True):
+            if not accepted:
+                raise ValueError(f"There is no accepted text for the prediction {prediction!r:.100}.")
+            totals["exact_match"] += max(_squad_words(prediction) == _squad_words(text) for text in accepted)
+            totals["f1"] += max(_word_f1(prediction, text) for text in accepted)
+            of_each = [rouge.score(text, prediction) for text in accepted]
+            for name in _ROUGE:
+                totals[name] += max(scores[name].fmeasure for scores in of_each)
+        return {name: totals[name] / len(predictions) for name in ("exact_match", "f1", *_ROUGE)}
+
+
+def _squad_words(text: str) -> list[str]:
+    """Words as SQuAD's evaluation compares them (Rajpurkar et al. 2016, arXiv:1606.05250)."""
+    text = text.lower().translate(str.maketrans("", "", string.punctuation))
+    return re.sub(r"\b(a|an|the)\b", " ", text).split()
+
+
+def _word_f1(prediction: str, reference: str) -> float:
+    predicted, right = _squad_words(prediction), _squad_words(reference)
+    common = sum((Counter(predicted) & Counter(right)).values())
+    # Of two texts without words, F1 is their equality.
+    return 2 * common / (len(predicted) + len(right)) if predicted and right else float(predicted == right)

@@ -1,6 +1,6 @@
 import pytest
 
-from evaluation.metrics import RankClassification
+from evaluation.metrics import RankClassification, TextGeneration
 
 
 def test_counts_what_it_says():
@@ -17,3 +17,32 @@ def test_batches_can_be_added():
     metric.add_batch(predictions=[0, 1], references=[0, 0])
     metric.add_batch(predictions=[1], references=[1])
     assert metric.compute(num_choices=2)["accuracy"] == pytest.approx(2 / 3)
+
+
+def test_generated_texts():
+    values = TextGeneration().compute(
+        predictions=["The cat, sat!", "dogs run fast", "a"],
+        references=[["cat sat"], ["birds", "a dog runs"], ["the"]],
+    )
+    # Case, punctuation and articles do not count; of "dogs run fast" no word is in SQuAD's sense that of a reference, and
+    # nothing is left of "a" and "the".
+    assert values["exact_match"] == pytest.approx(2 / 3)
+    assert values["f1"] == pytest.approx(2 / 3)
+    # ROUGE counts articles and stems: 2·2/(3+2), 2·2/(3+3), 0; bigrams 2·1/(2+1), 2·1/(2+2), 0.
+    assert values["rouge1"] == values["rougeL"] == pytest.approx((4 / 5 + 4 / 6) / 3)
+    assert values["rouge2"] == pytest.approx((2 / 3 + 2 / 4) / 3)
+
+
+def test_words_in_common_count_as_often_as_they_are_in_both():
+    values = TextGeneration().compute(
+        predictions=["rain rain wind", "sun rain"], references=[["rain sun"], ["rain sun"]]
+    )
+    assert values["f1"] == pytest.approx((2 * 1 / 5 + 1) / 2)
+    assert values["exact_match"] == 0
+    # The longest common subsequence of "sun rain" and "rain sun" is one word.
+    assert values["rougeL"] == pytest.approx((2 * 1 / 5 + 2 * 1 / 4) / 2)
+
+
+def test_a_generated_text_needs_an_accepted_one():
+    with pytest.raises(ValueError, match="no accepted text for the prediction 'rain'"):
+        TextGeneration().compute(predictions=["rain"], references=[[]])
