@@ -1,0 +1,227 @@
+"""The whole method on the embedded benchmark, whose composition is known: `python benchmarks/scenes.py --seeds 0 1 2`.
+
+For each seed: a tiny language model (`scenes_language_model.py`), stage 1, stage 2, then all 12 held-out tasks with 32
+examples each. What `run_ctr.py` reports is joined by what one wants to compare it with: the best training code by *test*
+accuracy (an oracle), Bitwise Search with the paper's objective, the language model asked in words (T0), and prompt tuning
+on the same 32 examples from a random start and from the best training code. A finished seed is not computed again.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, installed or not
+
+import torch
+from datasets import Dataset
+from scenes_language_model import train_language_model
+from sklearn.metrics import adjusted_mutual_info_score
+from transformers import AutoTokenizer, T5ForConditionalGeneration
+
+import run_ctr
+from evaluation.protocol import Judge, SearchSettings, TemplateExamples, held_out_examples
+from evaluation.report import Score, load_scores, markdown_table, print_table, save_scores, write_report
+from modeling_ctr import CTRForConditionalGeneration
+from search import BitwiseSearch, CodeScorer, PromptScorer, task_code_space
+from tasks import FeatureBuilder, load_rows, load_tasks, select_tasks
+from tasks.scenes import ALL_TASKS, TRAINING_TASKS, write_scenes
+from trainers.collators import CTRDataCollator
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+TUNING_STEPS, TUNING_RATE = 100, 0.03
+ORDER = (
+    "majority class", "raw LM", "mean training code", "training code by loss", "training code by accuracy",
+    "training code, oracle", "Code Ensemble", "Bitwise Search", "Bitwise Search, paper's loss",
+    "prompt tuning, random start", "prompt tuning, from a code", "T0: asked in words",
+)  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--output_dir", type=Path, default=Path("out/scenes"))
+    args = parser.parse_args()
+    scores: list[Score] = []
+    facts = {}
+    for seed in args.seeds:
+        folder = args.output_dir / f"seed_{seed}"
+        if not (folder / "all_scores.json").is_file():
+            start = time.perf_counter()
+            of_seed, codebook = run_seed(seed, folder)
+            about = {"seed": seed, "seconds": round(time.perf_counter() - start), **codebook}
+            save_scores(of_seed, folder / "all_scores.json", about)
+        of_seed, facts[seed] = load_scores(folder / "all_scores.json")
+        scores += sorted(of_seed, key=lambda score: ORDER.index(score.method))
+    write_report(scores, args.output_dir, {"seeds": args.seeds, "few-shot examples": 32, "test rows per task": 250})
+    summary = ["## Means over the 12 held-out tasks", "", *markdown_table(summary_rows(scores)), ""]
+    summary += ["## Codebooks", "", *markdown_table(codebook_rows(facts)), ""]
+    with (args.output_dir / "report.md").open("a", encoding="utf-8") as report:
+        report.write("\n".join(summary))
+    print_table(scores, args.output_dir / "report.md")
+
+
+def run_seed(seed: int, folder: Path) -> tuple[list[Score], dict[str, float]]:
+    """Language model, both stages and all methods; what is finished of them is not run again."""
+    write_scenes(folder / "tasks", seed)
+    train_language_model(folder / "lm", seed)
+    tasks = ["--templates_dir", f"{folder}/tasks/templates", "--train_tasks", f"{folder}/tasks/training_tasks.yaml"]
+    for stage, start in ((1, "lm"), (2, "stage1")):
+        run_ctr.main(
+            [str(EXAMPLES / f"scenes_stage{stage}.yaml"), *tasks, "--seed", str(seed), "--few_shot_seeds", str(seed)]
+            + ["--model_name_or_path", str(folder / start), "--output_dir", str(folder / f"stage{stage}")]
+            + (["--tasks", f"{folder}/tasks/held_out_tasks.yaml"] if stage == 2 else [])
+        )
+    scores, _ = load_scores(folder / "stage2" / "report.json")
+    model = CTRForConditionalGeneration.from_pretrained(folder / "stage2").eval()
+    language_model = T5ForConditionalGeneration.from_pretrained(folder / "lm").eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder / "lm")
+    builder = FeatureBuilder(tokenizer, max_source_length=32, max_target_length=4)
+    settings = SearchSettings()
+    by_name = {task.name: task for task in ALL_TASKS}
+    held_out = select_tasks(load_tasks(folder / "tasks" / "templates"), [f"{folder}/tasks/held_out_tasks.yaml"])
+    for task in held_out:
+        rows = load_rows(task.dataset, task.source)
+        (examples,) = held_out_examples([task], rows, builder, settings, seed, judged=True)
+        prompts = by_name[task.name].prompts()
+        scores += rivals(model, examples, [s for s in scores if s.task == task.dataset], seed)
+        scores.append(asked_in_words(language_model, tokenizer, examples, prompts, seed))
+    return scores, codebook_facts(model)
+
+
+def rivals(
+    model: CTRForConditionalGeneration, examples: TemplateExamples, known: Sequence[Score], seed: int
+) -> list[Score]:
+    """The oracle, Bitwise Search with the paper's objective, and prompt tuning."""
+    judge = Judge(model, examples, seed)
+    codes = model.task_codes()
+    oracle = codes[int(judge.scorer.accuracies(codes).argmax())]
+    best = next(s.code for s in known if s.method == "training code by loss")
+    scorer = CodeScorer(model, examples.few_shot)
+    start = time.perf_counter()
+    found = BitwiseSearch(
+        scorer, task_code_space(model), "loss", order="cyclic", seed=seed, max_evaluations=600, progress=False
+    ).run()
+    seconds = time.perf_counter() - start
+    scores = [
+        judge.scored("training code, oracle", judge.scorer.predictions([oracle.tolist()])[0], code=oracle.tolist()),
+        judge.scored(
+            "Bitwise Search, paper's loss",
+            judge.scorer.predictions([found.code])[0],
+            code=found.code,
+            labelled=32,
+            evaluations=found.evaluations,
+            seconds=seconds,
+        ),
+    ]
+    generator = torch.Generator().manual_seed(seed)
+    at_random = codes[torch.randint(len(codes), (1,), generator=generator)]
+    random_start = torch.randn(model.prompt_vectors(at_random).shape, generator=generator) * 0.5
+    for name, vectors in (
+        ("prompt tuning, random start", random_start),
+        ("prompt tuning, from a code", model.prompt_vectors(torch.tensor([best]))),
+    ):
+        start = time.perf_counter()
+        tuned = tune_prompt(model, examples.few_shot, vectors)
+        predictions = judge.scorer.prompt_scorer.choice_log_likelihoods(tuned)[0].argmax(1)
+        cost = {"labelled": 32, "evaluations": TUNING_STEPS, "seconds": time.perf_counter() - start}
+        scores.append(judge.scored(name, predictions, **cost))
+    return scores
+
+
+def tune_prompt(model: CTRForConditionalGeneration, few_shot: Dataset, vectors: torch.Tensor) -> torch.Tensor:
+    """Prompt vectors `(1, N, width)` after some steps of Adam on the few-shot examples' targets."""
+    vectors = torch.nn.Parameter(vectors.detach().clone())
+    batch = CTRDataCollator(model.config.pad_token_id, 1)([{**row, "task_id": 0} for row in few_shot])
+    optimizer = torch.optim.Adam([vectors], lr=TUNING_RATE)
+    for _ in range(TUNING_STEPS):
+        encoded = model.get_encoder()(
+            batch["input_ids"], batch["attention_mask"], prompt_embeds=vectors.expand(len(few_shot), -1, -1)
+        )
+        loss = model(attention_mask=batch["attention_mask"], encoder_outputs=encoded, labels=batch["labels"]).loss
+        optimizer.zero_grad()
+        loss.backward(inputs=[vectors])
+        optimizer.step()
+    return vectors.detach()
+
+
+def asked_in_words(
+    language_model: T5ForConditionalGeneration, tokenizer, examples: TemplateExamples, prompts: list[str], seed: int
+) -> Score:
+    """The language model itself with prompts in words on the same rows, mean over the paraphrases."""
+    accuracies = []
+    for prompt in prompts:
+        words = tokenizer(prompt, add_special_tokens=False).input_ids
+        asked = [{**row, "input_ids": words + row["input_ids"]} for row in examples.evaluation]
+        predictions = PromptScorer(language_model, asked).choice_log_likelihoods()[0].argmax(1)
+        accuracies.append((predictions == torch.tensor(examples.evaluation["answer"])).double().mean().item())
+    accuracy = statistics.mean(accuracies)
+    return Score(
+        task=examples.task.dataset,
+        template=examples.task.template.name,
+        method="T0: asked in words",
+        accuracy=accuracy,
+        macro_f1=accuracy,
+        predicted_shares=[],
+        num_examples=len(examples.evaluation),
+        seed=seed,
+    )
+
+
+def codebook_facts(model: CTRForConditionalGeneration) -> dict[str, float]:
+    """How the training tasks' codes relate to what the tasks have in common, with chance beside it."""
+    codes = model.task_codes()
+    factors = {name: [getattr(task, name) for task in TRAINING_TASKS] for name in ("owner", "attribute", "form")}
+    by_common: dict[int, list[float]] = {0: [], 1: [], 2: []}
+    for a, b in combinations(range(len(codes)), 2):
+        common = sum(values[a] == values[b] for values in factors.values())
+        by_common[common].append((codes[a] == codes[b]).double().mean().item())
+    columns = codes.T.tolist()
+    shuffle = torch.Generator().manual_seed(0)
+    shuffled = [codes[torch.randperm(len(codes), generator=shuffle), i].tolist() for i in range(len(columns))]
+
+    def information(of: list[list[int]]) -> float:
+        return max(adjusted_mutual_info_score(values, column) for values in factors.values() for column in of)
+
+    return {
+        "codes in use": codes.unique().numel(),
+        "distinct values per position": statistics.mean(len(set(column)) for column in columns),
+        **{f"equal positions, {k} factors in common": statistics.mean(v) for k, v in by_common.items()},
+        "largest adjusted mutual information": information(columns),
+        "the same, codes shuffled": information(shuffled),
+    }
+
+
+def summary_rows(scores: Sequence[Score]) -> list[list[str]]:
+    """A line per method: mean over tasks for each seed, then mean and deviation over seeds; mean cost of a task."""
+    rows = [["method", "accuracy (%)", "lowest seed", "codes tried", "seconds a task"]]
+    for method in ORDER:
+        of_method = [s for s in scores if s.method == method]
+        by_seed = [
+            100 * statistics.mean(s.accuracy for s in of_method if s.seed == seed)
+            for seed in dict.fromkeys(s.seed for s in of_method)
+        ]
+        deviation = f" ± {statistics.stdev(by_seed):.1f}" if len(by_seed) > 1 else ""
+        cost = [statistics.mean(getattr(s, name) for s in of_method) for name in ("evaluations", "seconds")]
+        rows.append(
+            [
+                method,
+                f"{statistics.mean(by_seed):.1f}{deviation}",
+                f"{min(by_seed):.1f}",
+                f"{cost[0]:.0f}",
+                f"{cost[1]:.1f}",
+            ]
+        )
+    return rows
+
+
+def codebook_rows(facts: dict[int, dict]) -> list[list[str]]:
+    names = [name for name in next(iter(facts.values())) if name != "seed"]
+    return [["seed", *names], *([str(seed), *(f"{of_seed[n]:.3g}" for n in names)] for seed, of_seed in facts.items())]
+
+
+if __name__ == "__main__":
+    main()
