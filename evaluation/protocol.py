@@ -270,16 +270,16 @@ class Judge:
     def majority(self) -> Score:
         """Always the most frequent answer of the evaluation rows: what must be beaten, not a method."""
         majority = np.bincount(self.answers).argmax()
-        return self._score(self.template, MAJORITY, np.full_like(self.answers, majority))
+        return self.scored(MAJORITY, np.full_like(self.answers, majority))
 
     def raw_lm(self) -> Score:
         """The language model on the same input, without a prompt."""
-        return self._score(self.template, RAW_LM, self.scorer.raw_choice_log_likelihoods().argmax(1).numpy())
+        return self.scored(RAW_LM, self.scorer.raw_choice_log_likelihoods().argmax(1).numpy())
 
     def mean_training_code(self) -> Score:
         """Mean over the codes of all training tasks: what a code picked at random is worth."""
         predictions = self.scorer.predictions(self.model.task_codes()).numpy()
-        scores = [self._score(self.template, MEAN_CODE, of_code) for of_code in predictions]
+        scores = [self.scored(MEAN_CODE, of_code) for of_code in predictions]
         shares = np.mean([s.predicted_shares for s in scores], axis=0).tolist()
         accuracy = float(np.mean([s.accuracy for s in scores]))
         macro_f1 = float(np.mean([s.macro_f1 for s in scores]))
@@ -287,14 +287,17 @@ class Judge:
 
     def found(self, found: FoundCode) -> Score:
         """The code that a search found."""
-        return self._score(predictions=self.scorer.predictions([found.code])[0].numpy(), **asdict(found))
+        details = asdict(found)
+        del details["template"]
+        return self.scored(predictions=self.scorer.predictions([found.code])[0], **details)
 
-    def _score(self, template: str, method: str, predictions: np.ndarray, **details) -> Score:
+    def scored(self, method: str, predictions: Sequence[int], **details) -> Score:
+        """Predictions of any method, `(num_examples,)`; `details` are fields of [`Score`]."""
         num_choices = self.scorer.prompt_scorer.max_choices
         values = self.metric.compute(predictions=predictions, references=self.answers, num_choices=num_choices)
         return Score(
             task=self.dataset,
-            template=template,
+            template=self.template,
             method=method,
             accuracy=values["accuracy"],
             macro_f1=values["macro_f1"],
