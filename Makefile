@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 export HF_HUB_OFFLINE = 1
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: test test-oldest quality format clean
+.PHONY: demo test test-oldest quality format clean
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest $(ARGS)
@@ -24,10 +24,16 @@ format: $(VENV)/.installed
 test-oldest: $(OLDEST_VENV)/.installed
 	$(OLDEST_VENV)/bin/python -m pytest $(ARGS)
 
-# demo: the line that trains, searches and reports belongs here.
+# A tiny language model, stage 1, stage 2, both searches and a table, with nothing to download but the libraries.
+demo: $(VENV)/.installed-core
+	$(BIN)/python benchmarks/scenes.py --seeds 0 --output_dir out/demo
 
-$(VENV)/.installed: setup.cfg constraints.txt
+$(VENV)/.installed-core: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.installed-core
 	$(BIN)/python -m pip install -c constraints.txt -e ".[dev,app]"
 	touch $@
 
