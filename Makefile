@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 OLDEST_VENV ?= .venv-oldest
+# Test processes; each computes with one thread.
+WORKERS ?= 2
 BIN = $(VENV)/bin
 
 export HF_HUB_OFFLINE = 1
@@ -10,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: demo test test-oldest quality format clean
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 quality: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -22,7 +24,7 @@ format: $(VENV)/.installed
 
 # The lower bounds of setup.cfg, under the same tests.
 test-oldest: $(OLDEST_VENV)/.installed
-	$(OLDEST_VENV)/bin/python -m pytest $(ARGS)
+	$(OLDEST_VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 # A tiny language model, stage 1, stage 2, both searches and a table, with nothing to download but the libraries.
 demo: $(VENV)/.installed-core
