@@ -2,6 +2,7 @@
 
 - `t0`: the 39 training data sets of T0; `t0_held_out`: its 11 held-out ones (Sanh et al. 2022, arXiv:2110.08207).
 - `t0_data`, `t0_data_held_out`: those of them that are in the user's folder of rows (`data_dir`).
+- `scenes`, `scenes_held_out`: the embedded benchmark's tasks (`tasks.scenes`; give its folder of templates).
 - a path ending in .yaml: a list of one's own, of data sets, tasks and other mixtures::
 
     - ag_news
@@ -78,11 +79,12 @@ MIXTURES_AT_HAND: dict[str, tuple[str, ...]] = {
     "t0_data": (*T0_TRAINING, "adversarial_qa/adversarialQA"),
     "t0_data_held_out": T0_HELD_OUT,
 }
+SCENES = ("scenes", "scenes_held_out")
 
 
 def mixture_names() -> list[str]:
     """Names that `expand_mixtures` knows, files aside."""
-    return [*MIXTURES, *MIXTURES_AT_HAND]
+    return [*MIXTURES, *MIXTURES_AT_HAND, *SCENES]
 
 
 def expand_mixtures(names: Sequence[str], data_dir: str | Path | None = None) -> list[str]:
@@ -104,6 +106,8 @@ def _expand(names: Sequence[str], folder: Path, data_dir: str | Path | None, wit
     for name in names:
         if name in MIXTURES:
             expanded += MIXTURES[name]
+        elif name in SCENES:
+            expanded += _scenes(held_out=name != "scenes")
         elif name in MIXTURES_AT_HAND:
             if data_dir is None:
                 raise ValueError(f"The mixture {name!r} is what a folder of rows holds: name the folder (data_dir).")
@@ -119,6 +123,13 @@ def _expand(names: Sequence[str], folder: Path, data_dir: str | Path | None, wit
         else:
             expanded.append(name)
     return expanded
+
+
+def _scenes(held_out: bool) -> list[str]:
+    # Not at the top: `python -m tasks.scenes` is to be the module's first import.
+    from .scenes import ALL_TASKS, DATASET
+
+    return [f"{DATASET}/{task.label}" for task in ALL_TASKS if task.held_out == held_out]
 
 
 def _names_in(path: Path) -> list[str]:

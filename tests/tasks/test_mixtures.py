@@ -1,6 +1,7 @@
 import pytest
 
 from tasks.mixtures import T0_HELD_OUT, T0_TRAINING, expand_mixtures
+from tasks.scenes import HELD_OUT_TASKS, TRAINING_TASKS, write_scenes
 from tasks.task import load_tasks, select_tasks
 
 
@@ -65,3 +66,11 @@ def test_nothing_at_hand_is_an_error(tmp_path):
         expand_mixtures(["t0_data"])
     with pytest.raises(ValueError, match="'t0_data' is empty"):
         expand_mixtures(["t0_data"], tmp_path)
+
+
+def test_scenes(tmp_path):
+    write_scenes(tmp_path, seed=0, num_train=4, num_validation=4)
+    tasks = load_tasks(tmp_path / "templates")
+    training, held_out = select_tasks(tasks, ["scenes"]), select_tasks(tasks, ["scenes_held_out"])
+    assert [task.name for task in training] == [task.name for task in TRAINING_TASKS]
+    assert [task.name for task in held_out] == [task.name for task in HELD_OUT_TASKS]
