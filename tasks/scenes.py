@@ -59,8 +59,8 @@ VERBS = {
     "letter": ("label", "classify", "grade"),
     "foreign": ("translate", "interpret", "render"),
 }
-# Three paraphrases a task. With free word order the language model learns as well, but is much harder to steer by
-# prompt vectors: stage 1 then stays at 80 to 95% on its own training tasks.
+# Three paraphrases a task. With eight word orders the language model learns as well, but is harder to steer by prompt
+# vectors: on one tuning seed stage 1 reached 93 to 96% on its own training tasks, instead of 99%.
 PHRASING = "{owner} {attribute} {verb}"
 
 
