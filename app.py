@@ -76,7 +76,7 @@ class Page:
             search = self._bitwise(scorer, int(most), stop) if answers else self._ensemble(scorer, stop)
             status, figure, code, course = yield from search
             predicted = [choices[i] for i in scorer.predictions([code])[0].tolist()]
-            columns = {"input": inputs, **({"answer": answers} if answers else {}), "prediction": predicted}
+            columns = {"prediction": predicted, **({"answer": answers} if answers else {}), "input": inputs}
             scores = {"few_shot_accuracy": float(scorer.accuracies([code]))} if answers else {}
             table = gr.update(value=[list(row) for row in zip(*columns.values(), strict=True)], headers=list(columns))
             with tempfile.TemporaryDirectory() as folder:  # gradio takes a copy
@@ -197,7 +197,7 @@ class Page:
                             file = gr.DownloadButton("Download as a file", interactive=False, elem_id="file")
                         predictions = gr.Dataframe(
                             label="With this code",
-                            headers=["input", "prediction"],
+                            headers=["prediction", "input"],
                             interactive=False,
                             wrap=True,
                             max_height=300,
@@ -240,7 +240,11 @@ def _bar(done: int, count: int) -> str:
 STYLE = """
 footer { display: none !important; }
 .gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
-progress { width: 100%; accent-color: #2b6cb0; }
+progress { appearance: none; width: 100%; height: 8px; border: 0; border-radius: 4px; background: #e2e6ec; }
+progress::-webkit-progress-bar { border-radius: 4px; background: #e2e6ec; }
+progress::-webkit-progress-value { border-radius: 4px; background: #2b6cb0; }
+progress::-moz-progress-bar { border-radius: 4px; background: #2b6cb0; }
+#report { width: min(1140px, 94vw); }
 iframe.report { width: 100%; height: 85vh; border: 1px solid #e2e6ec; border-radius: 8px; background: white; }
 """
 
