@@ -68,7 +68,9 @@ class PositionMaps(nn.Module):
 
     def __init__(self, code_length: int, task_embedding_dim: int, code_dim: int):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(code_length, task_embedding_dim, code_dim))  # (N, E, c)
+        self.weight = nn.Parameter(
+            torch.empty(code_length, task_embedding_dim, code_dim, dtype=torch.float32)
+        )  # (N, E, c)
 
     def forward(self, task_vectors: torch.Tensor) -> torch.Tensor:
         """`(B, E)` -> queries `(B, N, c)`, in float32."""
@@ -92,10 +94,12 @@ class TaskCodebook(nn.Module):
         self.code_length = code_length
         self.codebook_size = codebook_size
         self.commitment_cost = commitment_cost
-        self.task_embedding = nn.Embedding(num_tasks, task_embedding_dim)
+        # In float32 also where a half-precision model is being made around it.
+        float32 = {"dtype": torch.float32}
+        self.task_embedding = nn.Embedding(num_tasks, task_embedding_dim, **float32)
         self.position_maps = PositionMaps(code_length, task_embedding_dim, code_dim)
-        self.code_vectors = nn.Embedding(codebook_size, code_dim)  # one table, shared by all positions
-        self.prompt_decoder = nn.Linear(code_dim, prompt_dim, bias=False)
+        self.code_vectors = nn.Embedding(codebook_size, code_dim, **float32)  # one table, shared by all positions
+        self.prompt_decoder = nn.Linear(code_dim, prompt_dim, bias=False, **float32)
 
     def forward(self, task_id: torch.Tensor | None = None, task_code: torch.Tensor | None = None) -> TaskPrompt:
         """Prompt vectors of tasks given by id `(B,)` or by code `(B, N)`, both int64; exactly one is given."""

@@ -111,10 +111,15 @@ def test_generation_in_half_precision(dtype, model, tiny_batch, tmp_path):
     assert generated.shape[0] == 3
 
 
-def test_dtype_of_a_new_codebook_on_a_half_precision_language_model(tiny_t5_config, tmp_path):
+@pytest.mark.parametrize("dtype", ["auto", torch.bfloat16, torch.float16])
+def test_a_new_codebook_on_a_half_precision_language_model_is_in_float32(dtype, tiny_t5_config, tmp_path):
     AutoModelForSeq2SeqLM.from_config(tiny_t5_config("t5")).to(torch.bfloat16).save_pretrained(tmp_path)
-    model = CTRForConditionalGeneration.from_backbone(tmp_path, num_tasks=2, dtype="auto")
-    assert model.dtype == torch.bfloat16
+    model = CTRForConditionalGeneration.from_backbone(tmp_path, num_tasks=2, dtype=dtype)
+    assert model.dtype == (torch.bfloat16 if dtype == "auto" else dtype)
+    assert all(p.dtype == torch.float32 for p in model.task_codebook.parameters())
+    config = CTRConfig(text_config=tiny_t5_config("t5"), num_tasks=2)
+    model = AutoModelForSeq2SeqLM.from_config(config, dtype=model.dtype)
+    assert model.backbone.shared.weight.dtype == model.dtype
     assert all(p.dtype == torch.float32 for p in model.task_codebook.parameters())
 
 
@@ -290,7 +295,7 @@ def test_a_truncated_file(length, tiny_ctr_model, tmp_path):
 
 
 def test_an_empty_directory(tmp_path):
-    with pytest.raises(OSError, match="config.json"):
+    with pytest.raises(OSError, match="no file named model.safetensors|config.json"):
         CTRForConditionalGeneration.from_pretrained(tmp_path)
 
 
