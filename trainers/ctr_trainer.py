@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from huggingface_hub import EvalResult
 from safetensors import SafetensorError
 from torch import nn
-from torch.distributed.fsdp import register_fsdp_forward_method
+from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
 from torch.utils.data import SequentialSampler
 from transformers import EvalPrediction, Seq2SeqTrainer
 from transformers.optimization import get_wsd_schedule
@@ -29,7 +29,13 @@ from trainers.codebook_statistics import codebook_statistics, collapse_report
 from trainers.collators import LABEL_PADDING, CTRDataCollator
 from trainers.model_card import stage_record, write_model_card
 from trainers.sampler import LengthGroupedBatchOrder
-from trainers.sharding import own_class, shard_codebook, whole_codebook, without_tied_copies
+from trainers.sharding import (
+    load_plain_weights,
+    own_class,
+    shard_codebook,
+    whole_codebook,
+    without_tied_copies,
+)
 from trainers.throughput import Throughput
 from trainers.training_args import CTRTrainingArguments
 
@@ -282,9 +288,11 @@ class CTRTrainer(Seq2SeqTrainer):
         with torch.no_grad(), self.compute_loss_context_manager():
             loss = self.compute_loss(model, inputs).mean().detach()
             if "choice_ids" in inputs:
-                scores = self._ctr_model().choice_log_likelihoods(
-                    inputs["input_ids"], inputs["choice_ids"], inputs["attention_mask"], task_id=task_ids
-                )
+                ctr_model = self._ctr_model()
+                with whole_codebook(ctr_model.task_codebook):
+                    scores = ctr_model.choice_log_likelihoods(
+                        inputs["input_ids"], inputs["choice_ids"], inputs["attention_mask"], task_id=task_ids
+                    )
                 predicted, answers = scores.argmax(1), inputs["answer"]
         return loss, predicted, torch.stack([answers, task_ids], dim=1)
 
@@ -408,6 +416,19 @@ class CTRTrainer(Seq2SeqTrainer):
             state_dict = without_tied_copies(self.model, state_dict)
         with own_class(self.model):
             super()._save(output_dir, state_dict)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        weight_files = sorted(Path(resume_from_checkpoint).glob("model*.safetensors"))
+        if isinstance(model, FSDPModule) and weight_files:
+            load_plain_weights(model, weight_files)
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        if isinstance(self.model, FSDPModule):
+            self._load_from_checkpoint(self.state.best_model_checkpoint, self.model)
+        else:
+            super()._load_best_model()
 
     def _ctr_model(self) -> CTRForConditionalGeneration:
         """The CTR model itself, out of whatever peft and accelerate wrap it in."""
