@@ -31,7 +31,7 @@ from evaluation.playground import (
 from evaluation.search_course import SearchCourse
 from search import CodeEnsemble, CodeScorer
 
-DEFAULT_CHECKPOINT = "out/demo"
+DEFAULT_CHECKPOINT = "out/demo/seed_0/stage2"  # what `make demo` leaves
 BITWISE, ENSEMBLE = "Bitwise Search: examples with answers", "Code Ensemble: no answers needed"
 # The search's outputs while there is no found code: its text, table, the two buttons, code and course.
 NO_RESULT = ("", None, gr.update(value=None, interactive=False), gr.update(interactive=False), None, None)
@@ -218,9 +218,7 @@ class Page:
                 show_progress="hidden",
                 concurrency_limit=2,
             )
-            held_out.input(
-                lambda task: [demo_examples(task), demo_example(task)[1], task], held_out, [examples, given, name]
-            )
+            held_out.input(lambda task: [demo_examples(task), demo_example(task)[1]], held_out, [examples, given])
             stop.click(self.stop, show_progress="hidden")
             use.click(
                 lambda code: [gr.Tabs(selected="use"), *code], found, [tabs, *code], show_progress="hidden"

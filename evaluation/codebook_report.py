@@ -19,6 +19,7 @@ from modeling_ctr import CTRForConditionalGeneration
 from modeling_ctr.configuration_ctr import check_code
 
 PAGE_NAME = "codebook.html"
+ADDED = "*"
 LONGEST_TABLE = 15  # rows; the pictures show all
 
 
@@ -44,6 +45,11 @@ class Codebook:
     def of_model(cls, model: CTRForConditionalGeneration, title: str) -> "Codebook":
         codes = [*model.task_codes().tolist(), *model.config.added_task_codes.values()]
         return cls(title, model.task_names, np.array(codes), model.config.num_tasks, model.config.codebook_size)
+
+    @property
+    def labels(self) -> list[str]:
+        """The names, with a mark behind the added ones."""
+        return [*self.names[: self.num_trained], *(f"{name} {ADDED}" for name in self.names[self.num_trained :])]
 
     @property
     def trained(self) -> tuple[np.ndarray, list[str]]:
@@ -96,9 +102,9 @@ def write_codebook_report(
     codes, names = book.trained
     information = analysis.attribute_information(codes, names, attributes)
     pictures = {
-        "codes": figures.codes_figure(book.codes, book.names, book.codebook_size),
+        "codes": figures.codes_figure(book.codes, book.labels, book.codebook_size),
         "usage": figures.usage_figure(codes, book.codebook_size),
-        "similarity": figures.similarity_figure(book.codes, book.names),
+        "similarity": figures.similarity_figure(book.codes, book.labels),
     }
     if information:
         pictures["information"] = figures.information_figure(information)
@@ -117,7 +123,7 @@ def write_codebook_report(
     page = environment.get_template("codebook_report.html").render(
         book=book,
         usage=_usage_summary(codes, book.codebook_size),
-        pairs=analysis.similar_pairs(book.codes, book.names, LONGEST_TABLE),
+        pairs=analysis.similar_pairs(book.codes, book.labels, LONGEST_TABLE),
         shared=analysis.shared_values(codes, names),
         longest=LONGEST_TABLE,
         information=information,
@@ -186,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         path = write_codebook_report(book, options.output_dir, attributes, course)
     except ValueError as error:
         sys.exit(f"Error: {error}")
-    print(f"Wrote {path} and {len(list(options.output_dir.glob('codebook_*.png')))} pictures beside it.")
+    print(f"Wrote {path}, and its pictures as PNGs beside it.")
 
 
 if __name__ == "__main__":

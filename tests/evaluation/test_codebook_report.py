@@ -1,5 +1,7 @@
 import json
 import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,7 +38,24 @@ def test_one_page_with_all_pictures_inside(checkpoint, tmp_path, capsys):
         "codebook_usage.png",
         "codebook_similarity.png",
     }
-    assert "codebook.html and 3 pictures" in capsys.readouterr().out
+    assert "codebook.html, and its pictures" in capsys.readouterr().out
+
+
+def test_added_tasks_are_marked(checkpoint):
+    book = Codebook.of_model(load_model(str(checkpoint)), "tiny")
+    assert book.labels == ["glue_mrpc", "glue_qqp", "ag_news", "rte *"]
+    assert book.trained[1] == ["glue_mrpc", "glue_qqp", "ag_news"]
+
+
+def test_the_documented_command(checkpoint, tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "codes.md").read_text()
+    command = re.search(r"^python -m evaluation.codebook_report (.+)$", page, re.MULTILINE)[1]
+    shutil.copytree(checkpoint, tmp_path / "out" / "ctr")
+    (attributes,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "attributes.json").write_text(attributes)
+    monkeypatch.chdir(tmp_path)
+    main([*command.split(), "--attributes", "attributes.json"])
+    assert (tmp_path / "out" / "codebook" / "codebook.html").is_file()
 
 
 @pytest.mark.parametrize("saved_as", ["result", "trace"])
