@@ -3,7 +3,8 @@
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
-from transformers import AutoConfig, PreTrainedConfig
+from packaging.version import Version
+from transformers import AutoConfig, PreTrainedConfig, __version__
 
 # The encoder of these families computes the same from `inputs_embeds` as from `input_ids`, so vectors can be put in
 # front of the word embeddings. Each is tested. Marian, Pegasus and their like scale word embeddings outside the
@@ -110,6 +111,12 @@ class CTRConfig(PreTrainedConfig):
                 f"`text_config` has model type '{self.text_config.model_type}', which CTR cannot wrap: its encoder is "
                 "not known to treat `inputs_embeds` exactly as `input_ids`, so prompt vectors in front of them could be "
                 f"silently wrong; supported are {', '.join(SUPPORTED_BACKBONES)}."
+            )
+
+        if self.text_config.model_type == "umt5" and Version(__version__) < Version("5.18"):
+            raise ValueError(
+                f"UMT5 is wrong in transformers {__version__}: its decoder sees the tokens that it is to predict; "
+                "install transformers 5.18 or newer."
             )
 
     def _check_ranges(self) -> None:

@@ -28,9 +28,13 @@ def tiny_t5_config():
 
     `kind` is one of "t5" (v1.0), "t5-v1.1", "mt5", "umt5" and "bart".
     """
+    import transformers
+    from packaging.version import Version
     from transformers import BartConfig, MT5Config, T5Config, UMT5Config
 
     def build(kind: str = "t5", **fields):
+        if kind == "umt5" and Version(transformers.__version__) < Version("5.18"):
+            pytest.skip("UMT5's decoder is not causal in transformers 5.17, so the model refuses it there")
         if kind == "bart":
             defaults = {
                 "vocab_size": 64,

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from transformers import AutoConfig, MarianConfig, T5Config
+from transformers import AutoConfig, MarianConfig, T5Config, UMT5Config
 
 from modeling_ctr import CTRConfig
 
@@ -85,6 +85,12 @@ def test_unsupported_families_are_refused_with_the_reason():
         ValueError, match="'marian', which CTR cannot wrap: .*`inputs_embeds`.*supported are bart, mt5"
     ):
         CTRConfig(text_config=MarianConfig(d_model=16))
+
+
+def test_umt5_is_refused_where_transformers_has_it_wrong(monkeypatch):
+    monkeypatch.setattr("modeling_ctr.configuration_ctr.__version__", "5.17.1")
+    with pytest.raises(ValueError, match="UMT5 is wrong in transformers 5.17.1: .* install transformers 5.18"):
+        CTRConfig(text_config=UMT5Config(d_model=16))
 
 
 def test_a_plain_language_models_directory_is_refused_with_what_to_call(tiny_t5_config, tmp_path):
