@@ -221,7 +221,10 @@ class Page:
             held_out.input(lambda task: [demo_examples(task), demo_example(task)[1]], held_out, [examples, given])
             stop.click(self.stop, show_progress="hidden")
             use.click(
-                lambda code: [gr.Tabs(selected="use"), *code], found, [tabs, *code], show_progress="hidden"
+                lambda code, choices: [gr.Tabs(selected="use"), None, choices or gr.skip(), *code],
+                [found, given],
+                [tabs, task, choices, *code],
+                show_progress="hidden",
             ).then(**live)
             report_tab.select(self.report, course, report)
         return blocks

@@ -256,7 +256,7 @@ def test_searching_with_answers(page, driver, downloads):
         assert not page.element("#use-code").is_enabled()
 
     page.paste("#examples textarea", EXAMPLES)
-    page.type("#given textarea", "")
+    page.type("#given textarea", "w9\nw7 w8")
     page.click("#search")
     found = page.until(lambda: page.value("#found textarea"), "the found code")
     code = [int(value) for value in found.split()]
@@ -274,6 +274,8 @@ def test_searching_with_answers(page, driver, downloads):
     page.click("#use-code")
     page.until(lambda: page.element("#input textarea").is_displayed(), "the first tab")
     page.until(lambda: page.code() == code, "the found code in the first tab")
+    assert page.value("#choices textarea") == "w9\nw7 w8"
+    assert page.value("#task input") == ""
 
     page.open_tab("The codebook")
     frame = page.until(lambda: page.element("#report iframe"), "the report")
