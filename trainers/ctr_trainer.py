@@ -207,6 +207,8 @@ class CTRTrainer(Seq2SeqTrainer):
 
     def _mean_losses(self) -> dict[str, float]:
         """Means of the parts of the loss over the micro-batches since the last call, over all processes."""
+        if not self._losses:  # transformers' own evaluation, with `predict_with_generate`
+            return {}
         lm_losses = torch.stack([lm_loss for _, lm_loss, _, _ in self._losses])
         means = {"lm_loss": self.accelerator.reduce(lm_losses.mean(), reduction="mean").item()}
         vq_losses = [vq_loss for _, _, vq_loss, _ in self._losses if vq_loss is not None]

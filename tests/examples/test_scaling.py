@@ -14,7 +14,7 @@ def test_recipe_is_the_papers_on_one_gpu_and_on_more(stage, rate, batch):
     readme = (SCALING / "README.md").read_text()
     for gpus, *products in re.findall(r"^\| (\d+) \| (\d+) x (\d+) \| (\d+) x (\d+) \|$", readme, re.MULTILINE):
         per_device, accumulation = products[2 * stage - 2 : 2 * stage]
-        flags = ["--gradient_accumulation_steps", accumulation, "--report_to", "none"]
+        flags = ["--gradient_accumulation_steps", accumulation, "--report_to", "none", "--use_cpu", "True"]
         args = parse_arguments([str(SCALING / f"stage{stage}.yaml"), *flags])[-1]
         assert (args.stage, args.learning_rate, args.max_steps, args.bf16) == (stage, rate, 10_000, True)
         assert args.per_device_train_batch_size == int(per_device)

@@ -32,7 +32,8 @@ def test_activation_checkpointing_changes_nothing(build, train, stage):
         assert torch.allclose(a, b, atol=1e-6), name
 
 
-def test_the_forward_pass_is_one_graph(build, mixture):
+@pytest.mark.slow
+def test_the_forward_pass_is_one_graph(build):
     model = build()
     batch = {
         "input_ids": torch.tensor([[5, 6, 1], [7, 1, 0]]),
@@ -47,6 +48,7 @@ def test_the_forward_pass_is_one_graph(build, mixture):
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
+@pytest.mark.slow
 def test_compiled_training_is_the_same_training(build, train):
     plain, compiled = build(), build()
     train(plain, stage=1)
