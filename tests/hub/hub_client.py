@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import sysconfig
 import threading
 from pathlib import Path
 from typing import Any
@@ -32,11 +33,12 @@ class Client:
             if not name.startswith("HF_") and name not in ("PYTHONPATH", "HUGGING_FACE_HUB_TOKEN")
         } | {"HF_ENDPOINT": url, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
         environment |= {"OMP_NUM_THREADS": "1", "HF_HUB_DOWNLOAD_TIMEOUT": "60", "HF_HUB_ETAG_TIMEOUT": "60"}
-        if imports:
-            environment["PYTHONPATH"] = str(HERE.parents[1])
+        # -S below: no .pth files, so that a development install of this project is not seen; the libraries are.
+        libraries = sysconfig.get_path("purelib")
+        environment["PYTHONPATH"] = f"{HERE.parents[1]}{os.pathsep}{libraries}" if imports else libraries
         if offline:
             environment["HF_HUB_OFFLINE"] = "1"
-        command = [sys.executable, str(HERE / "client.py"), *([imports] if imports else [])]
+        command = [sys.executable, "-S", str(HERE / "client.py"), *([imports] if imports else [])]
         self.process = subprocess.Popen(
             command, cwd=home, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
