@@ -1,0 +1,37 @@
+"""`run_ctr.py --push_to_hub`: what it found is on the Hub for someone without this project."""
+
+import json
+
+import pytest
+from hub_server import WRITE
+from test_push_and_load import CARRIED, READ_BACK
+
+RUN = "import run_ctr\nrun_ctr.main(flags)\n"
+ANSWER = """
+inputs = tokenizer(["w5 w9 w30"], return_tensors="pt")
+value = model.generate(**inputs, task="sizes/plain", max_new_tokens=4).shape[0]
+"""
+TEMPLATE = """
+dataset: sizes
+data: {data_files: {train: train.jsonl, validation: validation.jsonl}}
+templates:
+  plain: {answer_choices: "w14 ||| w16", jinja: "{{text}} ||| {{answer_choices[label]}}"}
+"""
+
+
+@pytest.mark.slow
+def test_a_run_pushes_the_model_with_the_found_code(hub, author, reader, saved, tmp_path):
+    (tmp_path / "sizes.yaml").write_text(TEMPLATE)
+    for split, count in (("train", 40), ("validation", 10)):
+        rows = [{"text": f"w{20 + i} {split[:1]} w{30 + i % 2}", "label": i % 2} for i in range(count)]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    flags = ["--model_name_or_path", saved, "--templates_dir", str(tmp_path), "--tasks", "sizes", "--use_cpu", "True"]
+    flags += ["--do_bitwise_search", "--num_shots", "8", "--search_epochs", "1", "--do_eval", "--report_to", "none"]
+    flags += ["--output_dir", str(tmp_path / "out"), "--push_to_hub", "True", "--hub_model_id", "me/searched"]
+    author(RUN, flags=[*flags, "--hub_token", WRITE])
+    files = hub.files("me/searched")
+    assert set(files) >= CARRIED
+    assert "sizes/plain" in json.loads(files["task_codes.json"])
+    assert b"Bitwise Search" in files["README.md"]
+    assert WRITE not in (tmp_path / "out" / "arguments.json").read_text()
+    assert reader(READ_BACK + ANSWER, repo_id="me/searched", options={"cache_dir": str(tmp_path / "cache")}) == 1
