@@ -161,7 +161,8 @@ def train(
         processing_class=builder.tokenizer,
     )
     has_checkpoints = any(Path(args.output_dir).glob("checkpoint-*"))
-    result = trainer.train(resume_from_checkpoint=args.resume_from_checkpoint or has_checkpoints)
+    resume = args.resume_from_checkpoint  # as a flag, "True" is a text
+    result = trainer.train(resume_from_checkpoint=has_checkpoints if resume in (None, "True") else resume)
     trainer.save_model()
     trainer.save_state()
     trainer.log_metrics("train", result.metrics)
