@@ -26,7 +26,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 from modeling_ctr import CTRConfig, CTRForConditionalGeneration
 from trainers import CTRTrainingArguments, freeze_for_stage
-from trainers.ctr_trainer import parameter_groups
+from trainers.multitask_trainer import parameter_groups
 
 # d_model, d_kv, d_ff, layers, heads; the published T5 v1.1 (LM-adapted) sizes.
 SHAPES = {

@@ -1,6 +1,14 @@
-"""Training of CTR models in two stages."""
+"""Training of CTR models in two stages, and of the language model that they are compared with."""
 
 from trainers.ctr_trainer import TASK_CODES_NAME, CTRTrainer, freeze_for_stage, write_task_codes
+from trainers.multitask_trainer import MultitaskTrainer
 from trainers.training_args import CTRTrainingArguments
 
-__all__ = ["TASK_CODES_NAME", "CTRTrainer", "CTRTrainingArguments", "freeze_for_stage", "write_task_codes"]
+__all__ = [
+    "TASK_CODES_NAME",
+    "CTRTrainer",
+    "CTRTrainingArguments",
+    "MultitaskTrainer",
+    "freeze_for_stage",
+    "write_task_codes",
+]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import torch
 from accelerate import Accelerator
+from torch import nn
 
 from modeling_ctr import CTRForConditionalGeneration
 
@@ -33,9 +34,9 @@ class Throughput:
         device: Where it trains.
     """
 
-    def __init__(self, model: CTRForConditionalGeneration, device: torch.device):
+    def __init__(self, model: nn.Module, device: torch.device):
         self.device = device
-        self._code_length = model.config.code_length
+        self._prompt_length = model.config.code_length if isinstance(model, CTRForConditionalGeneration) else 0
         self._source_flops, self._target_flops = token_flops(model)
         self._restart()
 
@@ -51,7 +52,7 @@ class Throughput:
         self._examples += len(batch["labels"])
         self._padded_tokens += batch["input_ids"].numel() + batch["labels"].numel()
         self._tokens = self._tokens + batch["attention_mask"].sum() + (batch["labels"] != -100).sum()
-        self._flops += self._source_flops * (batch["input_ids"].numel() + self._code_length * len(batch["labels"]))
+        self._flops += self._source_flops * (batch["input_ids"].numel() + self._prompt_length * len(batch["labels"]))
         self._flops += self._target_flops * batch["labels"].numel()
 
     def leave_out(self, seconds: float) -> None:
@@ -85,15 +86,15 @@ class Throughput:
         return report
 
 
-def token_flops(model: CTRForConditionalGeneration) -> tuple[int, int]:
+def token_flops(model: nn.Module) -> tuple[int, int]:
     """Operations per source token (prompt vectors included) and per target token, in products with weights.
 
     Two per weight forward, two backward, and two more for the gradients of weights that are trained. Keys and values
     of cross-attention are made from the source.
     """
     source = target = 0
-    for name, parameter in model.backbone.named_parameters(remove_duplicate=False):
-        if "embed" in name or "shared" in name:
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if "task_codebook" in name or "embed" in name or "shared" in name:
             continue
         size = getattr(parameter, "ds_numel", parameter.numel())  # DeepSpeed ZeRO-3 leaves the tensor itself empty
         flops = (6 if parameter.requires_grad else 4) * size

@@ -19,7 +19,7 @@ def test_loss_that_is_not_finite_stops_training_before_saving(build, train, tmp_
 
 
 def test_runaway_vq_loss_stops_training(build, train):
-    with pytest.raises(FloatingPointError, match=r"vq_loss 1.*`max_vq_loss` is 5\).*`query_learning_rate`"):
+    with pytest.raises(FloatingPointError, match=r"vq_loss is 1.*`max_vq_loss` is 5\).*`query_learning_rate`"):
         train(build(), stage=1, max_vq_loss=5)
 
 
