@@ -17,7 +17,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, installed or not
 
 import torch
-from datasets import Dataset
 from scenes_language_model import train_language_model
 from sklearn.metrics import adjusted_mutual_info_score
 from transformers import AutoTokenizer, T5ForConditionalGeneration
@@ -26,10 +25,9 @@ import run_ctr
 from evaluation.protocol import Judge, SearchSettings, TemplateExamples, held_out_examples
 from evaluation.report import Score, load_scores, markdown_table, print_table, save_scores, write_report
 from modeling_ctr import CTRForConditionalGeneration
-from search import BitwiseSearch, CodeScorer, PromptScorer, task_code_space
+from search import BitwiseSearch, CodeScorer, PromptScorer, task_code_space, tune_prompt
 from tasks import FeatureBuilder, load_rows, load_tasks, select_tasks
 from tasks.scenes import ALL_TASKS, TRAINING_TASKS, write_scenes
-from trainers.collators import CTRDataCollator
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 TUNING_STEPS, TUNING_RATE = 100, 0.03
@@ -125,27 +123,13 @@ def rivals(
         ("prompt tuning, from a code", model.prompt_vectors(torch.tensor([best]))),
     ):
         start = time.perf_counter()
-        tuned = tune_prompt(model, examples.few_shot, vectors)
-        predictions = judge.scorer.prompt_scorer.choice_log_likelihoods(tuned)[0].argmax(1)
+        tuned = tune_prompt(
+            model, examples.few_shot, vectors[0], "loss", TUNING_STEPS, learning_rate=TUNING_RATE, progress=False
+        )
+        predictions = judge.scorer.prompt_scorer.choice_log_likelihoods(tuned.vectors[None])[0].argmax(1)
         cost = {"labelled": 32, "evaluations": TUNING_STEPS, "seconds": time.perf_counter() - start}
         scores.append(judge.scored(name, predictions, **cost))
     return scores
-
-
-def tune_prompt(model: CTRForConditionalGeneration, few_shot: Dataset, vectors: torch.Tensor) -> torch.Tensor:
-    """Prompt vectors `(1, N, width)` after some steps of Adam on the few-shot examples' targets."""
-    vectors = torch.nn.Parameter(vectors.detach().clone())
-    batch = CTRDataCollator(model.config.pad_token_id, 1)([{**row, "task_id": 0} for row in few_shot])
-    optimizer = torch.optim.Adam([vectors], lr=TUNING_RATE)
-    for _ in range(TUNING_STEPS):
-        encoded = model.get_encoder()(
-            batch["input_ids"], batch["attention_mask"], prompt_embeds=vectors.expand(len(few_shot), -1, -1)
-        )
-        loss = model(attention_mask=batch["attention_mask"], encoder_outputs=encoded, labels=batch["labels"]).loss
-        optimizer.zero_grad()
-        loss.backward(inputs=[vectors])
-        optimizer.step()
-    return vectors.detach()
 
 
 def asked_in_words(

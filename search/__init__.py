@@ -5,7 +5,8 @@ from .code_ensemble import CodeEnsemble
 from .code_space import code_space_of, full_code_space, task_code_space
 from .objectives import OBJECTIVES, Objective, generation_objective
 from .prompt_scorer import PromptScorer
-from .results import BitwiseSearchResult, CodeEnsembleResult, TaskCodeSearchResult
+from .prompt_tuning import TunedPrompt, load_prompt_adapter, save_prompt_adapter, tune_prompt, vocabulary_prompt
+from .results import BitwiseSearchResult, CodeEnsembleResult, PromptTuningResult, TaskCodeSearchResult
 from .scorer import CodeScorer
 from .task_code_search import best_training_code
 
@@ -18,10 +19,16 @@ __all__ = [
     "CodeScorer",
     "Objective",
     "PromptScorer",
+    "PromptTuningResult",
     "TaskCodeSearchResult",
+    "TunedPrompt",
     "best_training_code",
     "code_space_of",
     "full_code_space",
     "generation_objective",
+    "load_prompt_adapter",
+    "save_prompt_adapter",
     "task_code_space",
+    "tune_prompt",
+    "vocabulary_prompt",
 ]

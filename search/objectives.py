@@ -5,11 +5,17 @@ from dataclasses import dataclass
 
 import torch
 
+from .prompt_scorer import PromptScorer
 from .scorer import CodeScorer, first_argmax
 
 # A code counts as better only if it is so by more than this share of the value: rounding, which depends on how codes
 # and examples were batched, then cannot decide between equals.
 RELATIVE_TOLERANCE = 1e-6
+
+
+GradientsOfTerms = Callable[
+    [PromptScorer, torch.Tensor, torch.LongTensor | None], tuple[torch.DoubleTensor, torch.Tensor]
+]
 
 
 @dataclass(frozen=True)
@@ -21,11 +27,15 @@ class Objective:
         terms: `(scorer, codes, examples) -> (num_codes, n)`: one non-negative term per example; `examples` is `(n,)`
             or None for all.
         mean: Whether the value is the terms' mean, or their sum.
+        gradients: `(prompt_scorer, prompts, examples) -> (terms, gradients)`: the terms under prompt vectors
+            `(num_prompts, prompt_length, width)` and the gradient of their sum by these, as
+            [`PromptScorer.term_gradients`] gives them. None where there is no gradient.
     """
 
     name: str
     terms: Callable[[CodeScorer, torch.LongTensor, torch.LongTensor | None], torch.Tensor]
     mean: bool
+    gradients: GradientsOfTerms | None = None
 
     def __call__(self, scorer: CodeScorer, codes: torch.LongTensor) -> torch.Tensor:
         """`(num_codes,)`."""
@@ -49,9 +59,13 @@ def choice_loss_terms(scorer: CodeScorer, codes: torch.LongTensor, examples: tor
     """
     answers = scorer.require_answers("The normalized loss")
     answers = answers if examples is None else answers[examples]
-    scores = scorer.choice_log_likelihoods(codes, examples)
-    gold = scores.gather(2, answers.expand(len(scores), -1)[..., None]).squeeze(2)
-    return (scores.logsumexp(2) - gold).clamp(min=0)
+    return choice_cross_entropy(scorer.choice_log_likelihoods(codes, examples), answers)
+
+
+def choice_cross_entropy(scores: torch.Tensor, answers: torch.LongTensor) -> torch.Tensor:
+    """Scores `(..., n, num_choices)`, -inf where there are fewer choices, and answers `(n,)` -> `(..., n)`."""
+    gold = scores.gather(-1, answers.expand(scores.shape[:-1])[..., None]).squeeze(-1)
+    return (scores.logsumexp(-1) - gold).clamp(min=0)
 
 
 def error_terms(scorer: CodeScorer, codes: torch.LongTensor, examples: torch.LongTensor | None) -> torch.Tensor:
@@ -61,11 +75,28 @@ def error_terms(scorer: CodeScorer, codes: torch.LongTensor, examples: torch.Lon
     return (first_argmax(scorer.choice_log_likelihoods(codes, examples)) != answers).double()
 
 
+def gold_loss_gradients(
+    scorer: PromptScorer, prompts: torch.Tensor, examples: torch.LongTensor | None = None
+) -> tuple[torch.DoubleTensor, torch.Tensor]:
+    """`gold_loss_terms` of prompt vectors, with gradients."""
+    return scorer.term_gradients(prompts, lambda scores, _: -scores.squeeze(1), "gold", examples)
+
+
+def choice_loss_gradients(
+    scorer: PromptScorer, prompts: torch.Tensor, examples: torch.LongTensor | None = None
+) -> tuple[torch.DoubleTensor, torch.Tensor]:
+    """`choice_loss_terms` of prompt vectors, with gradients."""
+    answers = scorer.require_answers("The normalized loss").to(scorer.device)
+    return scorer.term_gradients(
+        prompts, lambda scores, numbers: choice_cross_entropy(scores, answers[numbers]), "choices", examples
+    )
+
+
 OBJECTIVES = {
     objective.name: objective
     for objective in (
-        Objective("normalized_loss", choice_loss_terms, mean=True),
-        Objective("loss", gold_loss_terms, mean=False),
+        Objective("normalized_loss", choice_loss_terms, mean=True, gradients=choice_loss_gradients),
+        Objective("loss", gold_loss_terms, mean=False, gradients=gold_loss_gradients),
         Objective("accuracy", error_terms, mean=True),  # as the error rate: lower is better
     )
 }

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
@@ -23,6 +23,8 @@ logger = logging.get_logger(__name__)
 # Tokens per batch where the user names no budget: enough to keep a CPU's caches or an accelerator busy.
 DEFAULT_TOKEN_BUDGET = {"cpu": 2048}
 ACCELERATOR_TOKEN_BUDGET = 65536
+# What a backward pass needs is kept for as many tokens as a forward pass has at a time, divided by this.
+GRADIENT_SHARE = 8
 # A batch ends where the next text is shorter than this share of its longest, once it holds this share of the budget.
 MAX_PADDING, MIN_FILL = 0.1, 0.25
 
@@ -147,6 +149,14 @@ class PromptScorer:
             )
         return self._choices
 
+    def _required_gold(self) -> Targets:
+        if self._gold is None:
+            raise ValueError(
+                "The gold loss needs every example's target, but some have neither `labels` nor a known `answer`. "
+                "Give labelled examples, or use the Code Ensemble, which needs none."
+            )
+        return self._gold
+
     # ---------------------------------------------------------------------------------------------- scores
 
     def gold_losses(
@@ -161,12 +171,7 @@ class PromptScorer:
         Returns:
             `(num_prompts, num_examples)` on the CPU, NaN where not wanted.
         """
-        if self._gold is None:
-            raise ValueError(
-                "The gold loss needs every example's target, but some have neither `labels` nor a known `answer`. "
-                "Give labelled examples, or use the Code Ensemble, which needs none."
-            )
-        return -self._scores(prompts, wanted, self._gold).squeeze(-1)
+        return -self._scores(prompts, wanted, self._required_gold()).squeeze(-1)
 
     def choice_log_likelihoods(
         self, prompts: torch.Tensor | None = None, wanted: torch.BoolTensor | None = None
@@ -229,19 +234,68 @@ class PromptScorer:
         )
 
         def score_batch(prompt_ids: torch.LongTensor, example_ids: torch.LongTensor) -> None:
-            hidden, mask = self._encode(prompts, prompt_ids, example_ids)
-            # One row per (pair, distinct target of its example).
-            rows = [targets.of_example[example] for example in example_ids.tolist()]
-            pair = torch.tensor([i for i, of_pair in enumerate(rows) for _ in of_pair])
-            slot = torch.tensor([j for of_pair in rows for j in range(len(of_pair))])
-            target = torch.tensor([t for of_pair in rows for t in of_pair])
-            values = self._decode(hidden, mask, pair, targets.tokens, targets.lengths, target)
+            pair, slot, values = self._target_scores(prompts, targets, prompt_ids, example_ids)
             scores[prompt_ids[pair].to(self.device), example_ids[pair].to(self.device), slot.to(self.device)] = values
 
         self._run(wanted, prompts.shape[1], score_batch)
         return scores.cpu()
 
+    def term_gradients(
+        self,
+        prompts: torch.Tensor,
+        term_of: Callable[[torch.Tensor, torch.LongTensor], torch.Tensor],
+        targets: Literal["choices", "gold"],
+        examples: torch.LongTensor | None = None,
+    ) -> tuple[torch.DoubleTensor, torch.Tensor]:
+        """A loss of each example, and the gradient of the losses' sum by the prompt vectors.
+
+        Args:
+            prompts: As in `gold_losses`, but at least one vector long.
+            term_of: `(scores, examples) -> losses (pairs,)`, differentiable. `examples` `(pairs,)` are numbers of
+                examples; `scores` `(pairs, max_choices)` are their log-likelihoods as `choice_log_likelihoods` gives
+                them, or `(pairs, 1)` those of the gold targets.
+            targets: Which of the two.
+            examples: `(n,)`: numbers of the examples to sum over. Default: all.
+
+        Returns:
+            Losses `(num_prompts, num_examples)` on the CPU, NaN for other examples, and gradients of the shape of
+            `prompts`, float32, on the model's device.
+        """
+        asked = self._required_choices() if targets == "choices" else self._required_gold()
+        prompts = self._checked_prompts(prompts).detach()
+        wanted = torch.zeros(len(prompts), self.num_examples, dtype=torch.bool)
+        wanted[:, slice(None) if examples is None else examples] = True
+        terms = torch.full(wanted.shape, math.nan, dtype=torch.float64)
+        gradients = torch.zeros_like(prompts, dtype=torch.float32)
+
+        def differentiate(prompt_ids: torch.LongTensor, example_ids: torch.LongTensor) -> None:
+            leaf = prompts.clone().requires_grad_()
+            pair, slot, values = self._target_scores(leaf, asked, prompt_ids, example_ids)
+            scores = values.new_full((len(prompt_ids), int(slot.max()) + 1), -math.inf)
+            scores = scores.index_put((pair.to(self.device), slot.to(self.device)), values)
+            slots = asked.slots[example_ids].to(self.device)
+            scores = scores.gather(1, slots.clamp(min=0)).masked_fill(slots < 0, -math.inf)
+            losses = term_of(scores, example_ids.to(self.device))
+            (gradient,) = torch.autograd.grad(losses.sum(), leaf)
+            terms[prompt_ids, example_ids] = losses.detach().double().cpu()
+            gradients.add_(gradient.float())
+
+        with torch.inference_mode(False), torch.enable_grad(), frozen(self.language_model):
+            self._run(wanted, prompts.shape[1], differentiate, GRADIENT_SHARE)
+        return terms, gradients
+
     # ------------------------------------------------------------------------------------------ the model
+
+    def _target_scores(
+        self, prompts: torch.Tensor, targets: Targets, prompt_ids: torch.LongTensor, example_ids: torch.LongTensor
+    ) -> tuple[torch.LongTensor, torch.LongTensor, torch.DoubleTensor]:
+        """A log-likelihood for each distinct target of each pair: number of the pair, slot of the target, value."""
+        hidden, mask = self._encode(prompts, prompt_ids, example_ids)
+        rows = [targets.of_example[example] for example in example_ids.tolist()]
+        pair = torch.tensor([i for i, of_pair in enumerate(rows) for _ in of_pair])
+        slot = torch.tensor([j for of_pair in rows for j in range(len(of_pair))])
+        target = torch.tensor([t for of_pair in rows for t in of_pair])
+        return pair, slot, self._decode(hidden, mask, pair, targets.tokens, targets.lengths, target)
 
     def _encode(
         self, prompts: torch.Tensor, prompt_ids: torch.LongTensor, example_ids: torch.LongTensor
@@ -352,8 +406,12 @@ class PromptScorer:
         wanted: torch.BoolTensor,
         prompt_length: int,
         run_batch: Callable[[torch.LongTensor, torch.LongTensor], None],
+        share: int = 1,
     ) -> None:
-        """Call `run_batch(prompt_ids, example_ids)` until all wanted pairs are done; halve the budget without memory."""
+        """Call `run_batch(prompt_ids, example_ids)` until all wanted pairs are done; halve the budget without memory.
+
+        Batches fill the budget divided by `share`.
+        """
         # By length, so that batches need little padding and the largest comes first; all prompts of an example
         # stand together and have one length.
         order = self.lengths.argsort(descending=True, stable=True)
@@ -367,7 +425,7 @@ class PromptScorer:
             tqdm(total=len(widths), unit="pair", disable=not self.progress, leave=False) as bar,
         ):
             while done < len(widths):
-                end = self._batch_end(widths, done)
+                end = self._batch_end(widths, done, self.token_budget / share)
                 out_of_memory = False
                 try:
                     run_batch(prompt_ids[done:end], example_ids[done:end])
@@ -376,7 +434,7 @@ class PromptScorer:
                         raise
                     out_of_memory = True  # freed outside this block, where the error no longer holds the tensors
                 if out_of_memory:
-                    used = int(widths[done]) * (end - done)
+                    used = int(widths[done]) * (end - done) * share
                     self.token_budget = max(1, min(self.token_budget, used) // 2)
                     clear_device_cache(garbage_collection=True)
                     logger.warning(f"Out of memory: going on with a token budget of {self.token_budget}.")
@@ -385,11 +443,11 @@ class PromptScorer:
                 bar.update(end - done)
                 done = end
 
-    def _batch_end(self, widths: torch.LongTensor, start: int) -> int:
+    def _batch_end(self, widths: torch.LongTensor, start: int, budget: float) -> int:
         width = int(widths[start])
-        end = min(len(widths), start + max(1, self.token_budget // width))
+        end = min(len(widths), start + max(1, int(budget // width)))
         long_enough = start + int((widths[start:end] >= (1 - MAX_PADDING) * width).sum())
-        return long_enough if (long_enough - start) * width >= MIN_FILL * self.token_budget else end
+        return long_enough if (long_enough - start) * width >= MIN_FILL * budget else end
 
     def model_fingerprint(self) -> str:
         """A digest of the model's weights (of an even sample of large ones), the same on every device."""
@@ -412,6 +470,19 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+@contextlib.contextmanager
+def frozen(model: torch.nn.Module) -> Iterator[None]:
+    """No gradients for the weights for a while: a backward pass then keeps and computes less."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
 
 
 def _checked(row: Mapping[str, Any], number: int) -> dict[str, Any]:

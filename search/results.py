@@ -227,3 +227,36 @@ class CodeEnsembleResult(SearchResult):
     one_label_share: float
     warning: str | None
     members: list[EnsembleMember] = field(default_factory=list)
+
+
+@strict
+@dataclass
+class HeldBackLoss:
+    """The mean loss of the examples held back, after some steps."""
+
+    step: int
+    loss: float
+
+
+@strict
+@dataclass
+class PromptTuningResult(SearchResult):
+    """Record of [`tune_prompt`].
+
+    Args:
+        objective: Name of the objective.
+        learning_rate: Adam's.
+        losses: Mean loss of the examples seen, before each step.
+        held_back: Numbers of the examples held back.
+        held_back_losses: Their mean loss, each time it was looked at.
+        step: The step whose prompt was kept; 0 is the start.
+        stopped: Why it ended: "steps", "held_back_loss" or "interrupted".
+    """
+
+    objective: str
+    learning_rate: float
+    losses: list[float]
+    held_back: list[int]
+    held_back_losses: list[HeldBackLoss]
+    step: int
+    stopped: str

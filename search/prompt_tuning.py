@@ -1,0 +1,212 @@
+"""Search, then tune: prompt vectors, such as a found code's, improved by gradient steps on the same few examples."""
+
+import math
+import os
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PromptTuningConfig, TaskType
+from safetensors.torch import load_file, save_file
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel
+from transformers.utils import logging
+
+from .objectives import Objective, is_better, resolve_objective
+from .prompt_scorer import PromptScorer
+from .results import HeldBackLoss, PromptTuningResult
+
+logger = logging.get_logger(__name__)
+
+# peft's names
+ADAPTER_WEIGHTS, ADAPTER_TENSOR = "adapter_model.safetensors", "prompt_embeddings"
+
+
+@dataclass(frozen=True)
+class TunedPrompt:
+    """What [`tune_prompt`] returns.
+
+    Attributes:
+        vectors: `(prompt_length, width)`, float32, on the CPU. For [`PromptScorer`]: `vectors[None]`.
+        record: How it went.
+    """
+
+    vectors: torch.Tensor
+    record: PromptTuningResult
+
+
+def tune_prompt(
+    model: PreTrainedModel,
+    examples: Iterable[Mapping[str, Any]],
+    start: torch.Tensor,
+    objective: str | Objective | None = None,
+    steps: int = 100,
+    learning_rate: float = 0.03,
+    held_back: int = 0,
+    evaluate_every: int = 10,
+    patience: int = 3,
+    seed: int = 42,
+    token_budget: int | None = None,
+    progress: bool = True,
+) -> TunedPrompt:
+    """Prompt tuning: gradient steps (Adam) on prompt vectors in front of the input, the language model frozen.
+
+    Every step sees all examples. With `held_back` the prompt is the one with the least loss on examples that the steps
+    do not see, the start included; without, it is that of the last step. Dropout is off: the few examples are seen so
+    often that early stopping is what has to keep the prompt from learning them by heart.
+
+    Args:
+        model: A CTR model, or any seq2seq language model of a supported family.
+        examples: Labelled rows, as for [`PromptScorer`].
+        start: `(prompt_length, width)`: e.g. `model.prompt_vectors(code[None])[0]` of a found code.
+        objective: "normalized_loss", "loss" or an [`Objective`] with gradients; see [`resolve_objective`]. The usual
+            prompt tuning minimises "loss".
+        steps: Gradient steps, at most.
+        learning_rate: Constant. Adam moves every number by about so much a step, whatever the loss's scale: it
+            should be a few percent of the start's typical size.
+        held_back: How many examples to hold back, drawn evenly over the answers.
+        evaluate_every: Steps between two looks at the examples held back.
+        patience: End after so many looks without a better one.
+        seed: Of the draw of examples held back.
+        token_budget: See [`PromptScorer`].
+        progress: Show a bar.
+
+    Raises:
+        ValueError: The start does not fit the model, the objective has no gradients, or an argument is out of range.
+        KeyboardInterrupt: Interrupted before the first step; later, the best prompt so far is returned.
+    """
+    for name, value in [("steps", steps), ("evaluate_every", evaluate_every), ("patience", patience)]:
+        if value < 1:
+            raise ValueError(f"`{name}` must be at least 1, but is {value}.")
+    scorer = PromptScorer(model, examples, token_budget)
+    objective = resolve_objective(objective, scorer)
+    if not isinstance(objective, Objective) or objective.gradients is None:
+        raise ValueError(
+            f"The objective '{getattr(objective, 'name', objective)}' has no gradients: tune by 'normalized_loss' or "
+            "'loss'."
+        )
+    if not 0 <= held_back < scorer.num_examples:
+        raise ValueError(
+            f"`held_back` must be from 0 to {scorer.num_examples - 1} of the {scorer.num_examples} examples, but is "
+            f"{held_back}."
+        )
+    if start.dim() != 2 or not start.is_floating_point() or not len(start):
+        raise ValueError(
+            f"The start must be float vectors (prompt_length, width), but has shape {tuple(start.shape)}."
+        )
+    kept_out = held_back_examples(scorer.answers.tolist(), held_back, random.Random(seed))
+    seen = torch.tensor([i for i in range(scorer.num_examples) if i not in set(kept_out)])
+    validation = torch.tensor(kept_out, dtype=torch.long)
+
+    vectors = start.detach().to(scorer.device, torch.float32, copy=True).requires_grad_()
+    optimizer = torch.optim.Adam([vectors], lr=learning_rate)
+    losses: list[float] = []
+    looks: list[HeldBackLoss] = []
+    best, best_step, stopped = vectors.detach().clone(), 0, "steps"
+
+    def look(step: int) -> bool:
+        """Note the loss of the examples held back; whether to go on."""
+        nonlocal best, best_step
+        looks.append(HeldBackLoss(step, _mean_loss(scorer, objective, vectors, validation)))
+        if len(looks) == 1 or is_better(looks[-1].loss, min(seen.loss for seen in looks[:-1])):
+            best, best_step = vectors.detach().clone(), step
+        return sum(seen.step > best_step for seen in looks) < patience
+
+    try:
+        with tqdm(total=steps, unit="step", desc="prompt tuning", disable=not progress) as bar:
+            going_on = not held_back or look(0)
+            for step in range(1, steps + 1):
+                terms, gradients = objective.gradients(scorer, vectors.detach()[None], seen)
+                loss = terms[0, seen].mean().item()
+                if not math.isfinite(loss):
+                    raise ValueError(f"The loss is {loss} at step {step}: take a lower learning rate.")
+                losses.append(loss)
+                vectors.grad = gradients[0] / len(seen)
+                optimizer.step()
+                if not held_back:
+                    best, best_step = vectors.detach(), step
+                elif step % evaluate_every == 0 or step == steps:
+                    going_on = look(step)
+                bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+                bar.update()
+                if not going_on:
+                    stopped = "held_back_loss"
+                    break
+    except KeyboardInterrupt:
+        if not losses:
+            raise
+        stopped = "interrupted"
+        logger.warning("Prompt tuning was interrupted; its result is the best prompt so far.")
+    record = PromptTuningResult(
+        objective=objective.name,
+        learning_rate=learning_rate,
+        losses=losses,
+        held_back=kept_out,
+        held_back_losses=looks,
+        step=best_step,
+        stopped=stopped,
+    )
+    return TunedPrompt(best.cpu(), record)
+
+
+def held_back_examples(answers: list[int], count: int, draw: random.Random) -> list[int]:
+    """Numbers of `count` examples, in order, drawn so that all answers are held back as often as can be."""
+    numbers = list(range(len(answers)))
+    draw.shuffle(numbers)
+    drawn: dict[int, int] = {}
+    turns = {}
+    for number in numbers:
+        turns[number] = drawn[answers[number]] = drawn.get(answers[number], -1) + 1
+    return sorted(sorted(numbers, key=turns.__getitem__)[:count])
+
+
+def vocabulary_prompt(model: PreTrainedModel, length: int, seed: int) -> torch.Tensor:
+    """A random start `(length, width)`: the embeddings of words drawn at random, as peft's SAMPLE_VOCAB."""
+    embeddings = model.get_input_embeddings().weight
+    words = torch.randint(len(embeddings), (length,), generator=torch.Generator().manual_seed(seed))
+    return embeddings.detach()[words.to(embeddings.device)].float().cpu()
+
+
+def save_prompt_adapter(vectors: torch.Tensor, model: PreTrainedModel, folder: str | os.PathLike) -> None:
+    """Write prompt vectors `(prompt_length, width)` as a peft prompt-tuning adapter.
+
+    `PeftModel.from_pretrained(language_model, folder)` loads it, where `language_model` is the one that the vectors
+    were tuned for: `model.backbone` of a CTR model.
+    """
+    folder = Path(folder)
+    language_model = getattr(model, "backbone", model)
+    config = PromptTuningConfig(
+        task_type=TaskType.SEQ_2_SEQ_LM,
+        num_virtual_tokens=len(vectors),
+        token_dim=vectors.shape[1],
+        num_transformer_submodules=1,  # in front of the encoder's input only
+        num_attention_heads=language_model.config.num_attention_heads,
+        num_layers=language_model.config.num_hidden_layers,
+        base_model_name_or_path=model.name_or_path,
+        inference_mode=True,
+    )
+    config.save_pretrained(str(folder))
+    save_file({ADAPTER_TENSOR: vectors.detach().float().cpu().contiguous()}, folder / ADAPTER_WEIGHTS)
+
+
+def load_prompt_adapter(folder: str | os.PathLike) -> torch.Tensor:
+    """The prompt vectors `(prompt_length, width)` of a peft prompt-tuning adapter, float32, on the CPU.
+
+    Raises:
+        ValueError: The folder holds no such adapter.
+    """
+    path = Path(folder) / ADAPTER_WEIGHTS
+    tensors = load_file(path) if path.is_file() else {}
+    if ADAPTER_TENSOR not in tensors:
+        raise ValueError(
+            f"'{folder}' holds no prompt-tuning adapter of peft ('{ADAPTER_TENSOR}' in {ADAPTER_WEIGHTS})."
+        )
+    return tensors[ADAPTER_TENSOR].float()
+
+
+def _mean_loss(scorer: PromptScorer, objective: Objective, vectors: torch.Tensor, examples: torch.LongTensor) -> float:
+    terms, _ = objective.gradients(scorer, vectors.detach()[None], examples)
+    return terms[0, examples].mean().item()
