@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 from transformers import HfArgumentParser
 
+from evaluation.tuning_methods import CODE_TUNING, METHODS
 from search import OBJECTIVES
 from trainers import CTRTrainingArguments
 
@@ -19,6 +20,14 @@ class ModelArguments:
 
     model_name_or_path: str = field(
         default=None, metadata={"help": "A CTR model or a plain seq2seq language model: a Hub name or a directory."}
+    )
+    method: str = field(
+        default="ctr",
+        metadata={
+            "help": "`ctr`, or its baseline `t0`: the plain language model, trained on and asked with prompts (give "
+            "`templates_dir` some).",
+            "choices": ["ctr", "t0"],
+        },
     )
     code_length: int = field(default=10, metadata={"help": "Integers per task code, for a new CTR model."})
     codebook_size: int = field(default=128, metadata={"help": "Values each of them may take, for a new CTR model."})
@@ -68,7 +77,7 @@ class TaskArguments:
 
 @dataclass
 class SearchArguments:
-    """Searches on the held-out tasks."""
+    """Searches on the held-out tasks, their rivals, and how they are judged."""
 
     do_code_ensemble: bool = field(default=False, metadata={"help": "Find codes without labels."})
     do_bitwise_search: bool = field(default=False, metadata={"help": "Find codes with a few labels."})
@@ -100,6 +109,36 @@ class SearchArguments:
     few_shot_seeds: list[int] = field(
         default_factory=lambda: [42], metadata={"help": "The searches are run once for each seed."}
     )
+    do_prompt_selection: bool = field(
+        default=False,
+        metadata={
+            "help": "With `method=t0`: choose a prompt by few labels (least loss), and by a vote without labels (ZPS)."
+        },
+    )
+    tuning: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Rivals that tune on the few-shot examples: prompts that start from words or from the found code, "
+            "LoRA, the whole language model.",
+            "choices": list(METHODS),
+        },
+    )
+    tuning_steps: int = field(default=100, metadata={"help": "Gradient steps of these, at most."})
+    protocol: str = field(
+        default="clean",
+        metadata={
+            "help": "`original` evaluates as the authors did: on the first 1,000 rows, WSC's without repeated inputs, "
+            "with few-shot examples rounded up to equally many of each class.",
+            "choices": ["clean", "original"],
+        },
+    )
+    length_normalization: bool = field(
+        default=False, metadata={"help": "Rank answer choices by log-probability per token, not by the sum."}
+    )
+    do_report: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Only join the reports of these runs' output directories into one, in `output_dir`."},
+    )
 
 
 Arguments = tuple[ModelArguments, TaskArguments, SearchArguments, CTRTrainingArguments]
@@ -120,14 +159,27 @@ def parse_arguments(argv: list[str]) -> Arguments:
             raise ValueError(f"{path} has the unknown key(s) {', '.join(unknown)}; see `run_ctr.py --help`.")
         parser.set_defaults(**settings)
     arguments = parser.parse_args_into_dataclasses(argv)
-    if arguments[0].model_name_or_path is None:
+    model, tasks, search, training = arguments
+    if search.do_report:
+        return arguments
+    if model.model_name_or_path is None:
         raise ValueError("Say which model to start from: `--model_name_or_path`.")
+    if model.method == "t0" and training.do_train and training.stage != 2:
+        raise ValueError("`--method t0` trains the whole language model, as stage 2 does: give `--stage 2`.")
+    if model.method == "t0" and (search.do_code_ensemble or search.do_bitwise_search):
+        raise ValueError("`--method t0` has no codes to search: its counterpart is `--do_prompt_selection`.")
+    if model.method == "t0" and tasks.tasks and not training.do_eval:
+        raise ValueError("`--method t0` has nothing to do on held-out tasks without `--do_eval`.")
+    if model.method == "ctr" and search.do_prompt_selection:
+        raise ValueError("`--do_prompt_selection` chooses between prompts, which only `--method t0` has.")
+    if CODE_TUNING in search.tuning and not search.do_bitwise_search:
+        raise ValueError(f"`--tuning {CODE_TUNING}` starts from the code of `--do_bitwise_search`: give that, too.")
     return arguments
 
 
 # What may differ between two runs in one `output_dir`: what is done, not how.
 FREE_ARGUMENTS = {
-    "do_train", "do_eval", "do_predict", "do_code_ensemble", "do_bitwise_search", "push_to_hub", "hub_model_id",
+    "do_train", "do_eval", "do_predict", "do_code_ensemble", "do_bitwise_search", "do_prompt_selection", "push_to_hub", "hub_model_id",
     "hub_token", "hub_private_repo", "resume_from_checkpoint", "preprocessing_num_workers", "dataloader_num_workers",
     "logging_steps", "report_to", "disable_tqdm", "run_name", "save_steps", "save_total_limit",
 }  # fmt: skip

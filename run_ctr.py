@@ -14,18 +14,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from datasets import Dataset, concatenate_datasets
-from transformers import AutoConfig, AutoTokenizer, set_seed
-
-from evaluation.protocol import (
-    BITWISE_SEARCH,
-    CODE_ENSEMBLE,
-    SearchSettings,
-    held_out_examples,
-    most_varied_templates,
-    score_dataset,
-    search_dataset,
+from transformers import (
+    AutoConfig,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    set_seed,
 )
-from evaluation.report import Score, print_table, write_report
+
+from evaluation.ctr_methods import SearchSettings
+from evaluation.held_out import HeldOutSettings, evaluate_held_out
+from evaluation.protocol import Draws
+from evaluation.report import Score, join_reports, print_table
+from evaluation.tuning_methods import TuningSettings
 from modeling_ctr import CTRForConditionalGeneration
 from run_arguments import ModelArguments, SearchArguments, TaskArguments, keep_arguments, parse_arguments
 from tasks import (
@@ -39,7 +41,7 @@ from tasks import (
     select_tasks,
     training_mixture,
 )
-from trainers import CTRTrainer, CTRTrainingArguments
+from trainers import CTRTrainer, CTRTrainingArguments, MultitaskTrainer
 from trainers.hub import push_to_hub, save_for_hub
 from trainers.model_card import eval_result
 
@@ -56,6 +58,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     set_seed(training_args.seed)
     output_dir = Path(training_args.output_dir)
+    if search_args.do_report:
+        print_table(join_reports(search_args.do_report, output_dir), output_dir / "report.md")
+        return
     keep_arguments(output_dir, model_args, task_args, search_args, training_args)
 
     known = load_tasks(SHIPPED_TEMPLATES, *task_args.templates_dir)
@@ -65,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError(f"'{min(known_already)}' is a training task and cannot be a held-out task as well.")
     tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path, revision=model_args.model_revision)
     model = load_model(model_args, train_tasks)
-    check_tokenizer(tokenizer, model.config.text_config.vocab_size)
+    check_tokenizer(tokenizer, model.get_input_embeddings().num_embeddings)
     builder = FeatureBuilder(
         tokenizer,
         task_args.max_source_length,
@@ -83,32 +88,52 @@ def main(argv: list[str] | None = None) -> None:
     if training_args.do_train:
         model = train(model, train_tasks, rows_of, builder, task_args, training_args)
     if held_out and training_args.process_index == 0:
-        scores = search_and_evaluate(
-            model, held_out, rows_of, builder, task_args, search_args, training_args.do_eval, output_dir
-        )
-        results = [eval_result(f"{s.task}, {s.template}", s.accuracy, s.method, dataset=s.task) for s in scores]
-        save_for_hub(model, tokenizer, output_dir, repo_id=training_args.hub_model_id, results=results)
+        settings = held_out_settings(search_args, task_args, training_args.do_eval)
+        scores = evaluate_held_out(model, held_out, rows_of, builder, settings, output_dir)
         if scores:
             print_table(scores, output_dir / "report.md")
-        if training_args.push_to_hub:
-            push_to_hub(
-                model,
-                tokenizer,
-                training_args.hub_model_id or output_dir.resolve().name,
-                private=training_args.hub_private_repo,
-                token=training_args.hub_token,
-                results=results,
-            )
+        if isinstance(model, CTRForConditionalGeneration):
+            share(model, tokenizer, scores, training_args)
 
 
-def load_model(args: ModelArguments, train_tasks: list[Task]) -> CTRForConditionalGeneration:
-    """A CTR model as it is, or a new one around a plain language model.
+def share(
+    model: CTRForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerBase,
+    scores: list[Score],
+    args: CTRTrainingArguments,
+) -> None:
+    """Save the model with the codes found for held-out tasks and what they scored, and push it where asked to."""
+    results = [
+        eval_result(f"{s.task}, {s.template}", s.accuracy, s.method, dataset=s.task)
+        for s in scores
+        if s.accuracy is not None
+    ]
+    save_for_hub(model, tokenizer, args.output_dir, repo_id=args.hub_model_id, results=results)
+    if args.push_to_hub:
+        push_to_hub(
+            model,
+            tokenizer,
+            args.hub_model_id or Path(args.output_dir).resolve().name,
+            private=args.hub_private_repo,
+            token=args.hub_token,
+            results=results,
+        )
+
+
+def load_model(args: ModelArguments, train_tasks: list[Task]) -> PreTrainedModel:
+    """With the method `ctr` a CTR model as it is, or a new one around a plain language model; with `t0` the latter.
 
     Raises:
-        ValueError: A CTR model was made for other training tasks, or a plain language model is given none.
+        ValueError: A CTR model was made for other training tasks, or one is needed or given where it should not be.
     """
     config = AutoConfig.from_pretrained(args.model_name_or_path, revision=args.model_revision)
     names = [task.name for task in train_tasks]
+    if args.method == "t0":
+        if config.model_type == "ctr":
+            raise ValueError(
+                f"'{args.model_name_or_path}' is a CTR model; `--method t0` takes the plain language model instead."
+            )
+        return AutoModelForSeq2SeqLM.from_pretrained(args.model_name_or_path, revision=args.model_revision)
     if config.model_type == "ctr":
         if names and names != config.task_names:
             raise ValueError(
@@ -133,22 +158,20 @@ def load_model(args: ModelArguments, train_tasks: list[Task]) -> CTRForCondition
 
 
 def train(
-    model: CTRForConditionalGeneration,
+    model: PreTrainedModel,
     tasks: list[Task],
     rows_of: Callable[[Task], SplitRows],
     builder: FeatureBuilder,
     task_args: TaskArguments,
     args: CTRTrainingArguments,
-) -> CTRForConditionalGeneration:
-    """Train one stage, or go on where an interrupted run stopped; a finished one is loaded."""
+) -> PreTrainedModel:
+    """Train one stage, or the prompted baseline; go on where an interrupted run stopped; a finished one is loaded."""
     if (Path(args.output_dir) / "train_results.json").is_file():
         logger.info(f"'{args.output_dir}' holds the finished training; going on from there.")
-        return CTRForConditionalGeneration.from_pretrained(args.output_dir)
+        return type(model).from_pretrained(args.output_dir)
     rows = {task.dataset: rows_of(task) for task in tasks}
-    trainer = CTRTrainer(
-        model=model,
-        args=args,
-        train_dataset=training_mixture(
+    data = {
+        "train_dataset": training_mixture(
             tasks,
             {name: split.train for name, split in rows.items()},
             builder,
@@ -157,9 +180,13 @@ def train(
             task_args.mixing_temperature,
             args.seed,
         ),
-        eval_dataset=validation_set(tasks, rows, builder, task_args) if args.eval_strategy != "no" else None,
-        processing_class=builder.tokenizer,
-    )
+        "eval_dataset": validation_set(tasks, rows, builder, task_args) if args.eval_strategy != "no" else None,
+        "processing_class": builder.tokenizer,
+    }
+    if isinstance(model, CTRForConditionalGeneration):
+        trainer = CTRTrainer(model, args, **data)
+    else:
+        trainer = MultitaskTrainer(model, args, task_names=[task.name for task in tasks], **data)
     has_checkpoints = any(Path(args.output_dir).glob("checkpoint-*"))
     resume = args.resume_from_checkpoint  # as a flag, "True" is a text
     result = trainer.train(resume_from_checkpoint=has_checkpoints if resume in (None, "True") else resume)
@@ -184,60 +211,34 @@ def validation_set(
     return concatenate_datasets(parts)
 
 
-def search_and_evaluate(
-    model: CTRForConditionalGeneration,
-    tasks: list[Task],
-    rows_of: Callable[[Task], SplitRows],
-    builder: FeatureBuilder,
-    task_args: TaskArguments,
-    args: SearchArguments,
-    do_eval: bool,
-    output_dir: Path,
-) -> list[Score]:
-    """Search codes for the held-out tasks, add them to the model, and score them where asked to."""
-    settings = SearchSettings(
-        code_ensemble=args.do_code_ensemble,
-        bitwise_search=args.do_bitwise_search,
-        num_shots=args.num_shots,
-        num_unlabelled=args.num_unlabelled,
-        num_codes=args.num_codes,
-        objective=args.objective,
-        epochs=args.search_epochs,
-        order=args.search_order,
-        num_starts=args.num_starts,
-        max_evaluations=args.max_evaluations,
+def held_out_settings(args: SearchArguments, task_args: TaskArguments, judged: bool) -> HeldOutSettings:
+    """What the flags ask for on held-out tasks."""
+    needs_labels = args.do_bitwise_search or args.do_prompt_selection or bool(args.tuning)
+    needs_votes = args.do_code_ensemble or args.do_prompt_selection or args.templates_per_dataset is not None
+    return HeldOutSettings(
+        draws=Draws(
+            num_shots=args.num_shots if needs_labels else 0,
+            num_unlabelled=args.num_unlabelled if needs_votes else 0,
+            judged=judged,
+            max_eval_samples=task_args.max_eval_samples,
+            protocol=args.protocol,
+        ),
+        search=SearchSettings(
+            code_ensemble=args.do_code_ensemble,
+            bitwise_search=args.do_bitwise_search,
+            num_codes=args.num_codes,
+            objective=args.objective,
+            epochs=args.search_epochs,
+            order=args.search_order,
+            num_starts=args.num_starts,
+            max_evaluations=args.max_evaluations,
+        ),
+        prompt_selection=args.do_prompt_selection,
+        tuning=TuningSettings(tuple(args.tuning), args.tuning_steps),
+        seeds=tuple(args.few_shot_seeds),
+        templates_per_dataset=args.templates_per_dataset,
+        length_normalization=args.length_normalization,
     )
-    scores: list[Score] = []
-    for dataset in dict.fromkeys(task.dataset for task in tasks):
-        of_dataset = [task for task in tasks if task.dataset == dataset]
-        if args.templates_per_dataset is not None:
-            of_dataset = most_varied_templates(
-                model,
-                of_dataset,
-                rows_of(of_dataset[0]),
-                builder,
-                settings,
-                args.few_shot_seeds[0],
-                args.templates_per_dataset,
-            )
-        for seed in args.few_shot_seeds:
-            logger.info(f"{dataset}, few-shot seed {seed}")
-            folder = output_dir / "held_out" / dataset.replace("/", "_") / f"seed_{seed}"
-            examples = held_out_examples(
-                of_dataset, rows_of(of_dataset[0]), builder, settings, seed, do_eval, task_args.max_eval_samples
-            )
-            found = search_dataset(model, examples, settings, seed, folder)
-            if do_eval:
-                scores += score_dataset(model, examples, found, seed, folder)
-                # After each data set, so that an interrupted run leaves a report of what it did.
-                write_report(scores, output_dir, {"model": model.name_or_path, "few-shot seeds": args.few_shot_seeds})
-            if seed == args.few_shot_seeds[0]:
-                for code in found:
-                    if code.method == (BITWISE_SEARCH if args.do_bitwise_search else CODE_ENSEMBLE):
-                        name = f"{dataset}/{code.template}"
-                        model.config.added_task_codes.pop(name, None)  # of an earlier search
-                        model.add_task(name, code.code)
-    return scores
 
 
 if __name__ == "__main__":

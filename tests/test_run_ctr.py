@@ -112,7 +112,7 @@ def test_an_interrupted_run_goes_on(project, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("evaluation.protocol.code_ensemble", interrupt)
+        patch.setattr("evaluation.ctr_methods.code_ensemble", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run_ctr.main(flags(project, **settings))
     trained = (project / "out" / "model.safetensors").stat().st_mtime_ns

@@ -1,0 +1,161 @@
+"""All methods on all held-out data sets, for every few-shot seed, with a report after each."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from transformers import PreTrainedModel
+from transformers.utils import logging
+
+from evaluation import ctr_methods, prompted_methods
+from evaluation.protocol import Draws, Judge, TemplateExamples, file_name_of, held_out_examples, most_varied_templates
+from evaluation.report import Score, load_scores, save_scores, write_report
+from evaluation.tuning_methods import TuningSettings, score_tuning
+from modeling_ctr import CTRForConditionalGeneration
+from tasks import FeatureBuilder, SplitRows, Task
+
+logger = logging.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class HeldOutSettings:
+    """What is done with held-out tasks.
+
+    Attributes:
+        draws: Which examples are used.
+        search: Searches for codes, of a CTR model.
+        prompt_selection: Whether prompts are chosen by few labels and by a vote, of a plain language model.
+        tuning: Few-shot tuning to compare with.
+        seeds: Of the draws; everything is done once for each.
+        templates_per_dataset: See [`most_varied_templates`].
+        length_normalization: See [`Judge`].
+    """
+
+    draws: Draws = field(default_factory=Draws)
+    search: ctr_methods.SearchSettings = field(default_factory=ctr_methods.SearchSettings)
+    prompt_selection: bool = False
+    tuning: TuningSettings = field(default_factory=TuningSettings)
+    seeds: tuple[int, ...] = (42,)
+    templates_per_dataset: int | None = None
+    length_normalization: bool = False
+
+
+def evaluate_held_out(
+    model: PreTrainedModel,
+    tasks: Sequence[Task],
+    rows_of: Callable[[Task], SplitRows],
+    builder: FeatureBuilder,
+    settings: HeldOutSettings,
+    output_dir: Path,
+) -> list[Score]:
+    """Run the methods of the settings that fit the model, on each data set, and write reports into `output_dir`.
+
+    Codes found with the first seed are added to a CTR model. What an interrupted run finished is not computed again.
+
+    Args:
+        model: A CTR model, or a plain language model, which is then the T0 baseline.
+        tasks: Of any number of data sets.
+        rows_of: Loads a task's rows.
+        builder: Tokenises them.
+
+    Raises:
+        DataError: A data set has too few rows, or a method does not fit its tasks.
+    """
+    scores: list[Score] = []
+    about = {"model": model.name_or_path, "protocol": settings.draws.protocol, "few-shot seeds": list(settings.seeds)}
+    for dataset in dict.fromkeys(task.dataset for task in tasks):
+        of_dataset = [task for task in tasks if task.dataset == dataset]
+        rows = rows_of(of_dataset[0])
+        if settings.templates_per_dataset is not None:
+            of_dataset = most_varied_templates(
+                model,
+                of_dataset,
+                rows,
+                builder,
+                settings.draws.num_unlabelled,
+                settings.seeds[0],
+                settings.templates_per_dataset,
+            )
+        judges: dict[tuple[str, str], Judge] = {}  # what a judge has scored, it remembers for the next seed
+        for seed in settings.seeds:
+            logger.info(f"{dataset}, few-shot seed {seed}")
+            folder = output_dir / "held_out" / dataset.replace("/", "_") / f"seed_{seed}"
+            examples = held_out_examples(of_dataset, rows, builder, settings.draws, seed)
+            if isinstance(model, CTRForConditionalGeneration):
+                found = ctr_methods.search_dataset(model, examples, settings.search, seed, folder)
+                if seed == settings.seeds[0]:
+                    add_codes(model, dataset, found)
+            if settings.draws.judged:
+                scores += _scores_of(model, examples, builder, settings, judges, seed, folder)
+                # After each, so that an interrupted run leaves a report of what it did.
+                write_report(scores, output_dir, about)
+    return scores
+
+
+def add_codes(model: CTRForConditionalGeneration, dataset: str, found: Sequence[ctr_methods.FoundCode]) -> None:
+    """Add the codes of Bitwise Search, or without it that of Code Ensemble, as tasks `dataset/template`."""
+    methods = {each.method for each in found}
+    best = ctr_methods.BITWISE_SEARCH if ctr_methods.BITWISE_SEARCH in methods else ctr_methods.CODE_ENSEMBLE
+    for each in found:
+        if each.method == best:
+            name = f"{dataset}/{each.template}"
+            model.config.added_task_codes.pop(name, None)  # of an earlier search
+            model.add_task(name, each.code)
+
+
+def _scores_of(
+    model: PreTrainedModel,
+    examples: Sequence[TemplateExamples],
+    builder: FeatureBuilder,
+    settings: HeldOutSettings,
+    judges: dict[tuple[str, str], Judge],
+    seed: int,
+    folder: Path,
+) -> list[Score]:
+    """Scores of all methods on one data set with one seed; kept in `folder`, as they come where they take long."""
+    finished = folder / "scores.json"
+    asked = json.loads(json.dumps(asdict(settings)))
+    if finished.is_file():
+        scores, about = load_scores(finished)
+        if about == asked:
+            return scores
+    folder.mkdir(parents=True, exist_ok=True)
+    by_template: dict[str, Judge] = {}
+    for each in examples:
+        judge = Judge(model, each, builder, settings.length_normalization)
+        by_template[judge.template] = judges.setdefault(judge.key, judge)
+    few_shot = {each.task.template.name: each.few_shot for each in examples}
+
+    def tuned(template: str, code: list[int] | None, prefix: str = "") -> list[Score]:
+        scores = []
+        for method in settings.tuning.methods:
+            kept = folder / f"{method}_{file_name_of(template)}.json"
+            if not kept.is_file():
+                logger.info(f"{by_template[template].dataset}, {template}: {method}")
+                score = score_tuning(
+                    method, by_template[template], few_shot[template], settings.tuning, seed, code, prefix
+                )
+                save_scores([score], kept, {"seed": seed})
+            scores += load_scores(kept)[0]
+        return scores
+
+    scores = []
+    if isinstance(model, CTRForConditionalGeneration):
+        found = ctr_methods.search_dataset(model, examples, settings.search, seed, folder)
+        codes = {each.template: each.code for each in found if each.method == ctr_methods.BITWISE_SEARCH}
+        for template, judge in by_template.items():
+            scores += ctr_methods.score_codes(judge, found, seed)
+            scores += tuned(template, codes.get(template))
+    else:
+        scores += prompted_methods.score_prompts(by_template, seed)
+        if settings.prompt_selection or settings.tuning.methods:
+            template, cost = prompted_methods.prompt_by_loss(model, examples)
+            chosen = by_template[template].raw_lm(seed, prompted_methods.PROMPT_BY_LOSS)
+            scores += [replace(chosen, **cost), *tuned(template, None, prefix="T0 + ")]
+        if settings.prompt_selection and examples[0].task.has_choices:
+            template, cost = prompted_methods.prompt_by_vote(model, examples, settings.search.num_codes)
+            chosen = by_template[template].raw_lm(seed, prompted_methods.PROMPT_BY_VOTE)
+            scores.append(replace(chosen, **cost))
+    save_scores(scores, finished, asked)
+    return scores
