@@ -199,11 +199,11 @@ class CTRTrainer(MultitaskTrainer):
             base_model=finetuned_from,
         )
 
-    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+    def init_hf_repo(self, *args: Any, **kwargs: Any) -> None:
         """As in transformers; called before training, so that a wrong name or token costs no training time."""
         repo_id = self.args.hub_model_id or Path(self.args.output_dir).absolute().name
         with hub_errors(f"Making the repository '{repo_id}'", repo_id, "Nothing was pushed."):
-            super().init_hf_repo(token, private)
+            super().init_hf_repo(*args, **kwargs)
 
     def push_to_hub(self, *args: Any, **kwargs: Any):
         """As in transformers: weights, configs, the model's Python files, tokenizer (`processing_class`), codes, card.

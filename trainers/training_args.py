@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+import torch
 from transformers import Seq2SeqTrainingArguments
 
 # Learning rates of the paper (section 4.1): stage 1 trains the codebook alone, stage 2 everything.
@@ -66,6 +67,13 @@ class CTRTrainingArguments(Seq2SeqTrainingArguments):
     logging_nan_inf_filter: bool = field(
         default=False, metadata={"help": "True leaves losses that are not finite out of the log, at a wait per step."}
     )
+    per_device_train_tokens: int | None = field(
+        default=None,
+        metadata={
+            "help": "Instead of `per_device_train_batch_size`: batches of examples of like length with at most so many "
+            "source and target tokens, padding included, per device and accumulation step."
+        },
+    )
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "The collator picks its columns itself, answer choices included."}
     )
@@ -80,6 +88,12 @@ class CTRTrainingArguments(Seq2SeqTrainingArguments):
         if self.query_learning_rate is None:
             self.query_learning_rate = self.learning_rate * (STAGE_1_QUERY_RATE if self.stage == 1 else 1)
         super().__post_init__()
+
+    @property
+    def device(self) -> torch.device:
+        """As in transformers, but a CPU has no index: 5.17 cannot load a checkpoint's optimiser onto `cpu:1`."""
+        device = super().device
+        return torch.device("cpu") if device.type == "cpu" else device
 
     def __getstate__(self) -> dict:
         """Without the Hub token: the Trainer pickles its arguments into `training_args.bin`, and pushes that file."""
