@@ -22,7 +22,7 @@ from sklearn.metrics import adjusted_mutual_info_score
 from transformers import AutoTokenizer, T5ForConditionalGeneration
 
 import run_ctr
-from evaluation.protocol import Judge, SearchSettings, TemplateExamples, held_out_examples
+from evaluation.protocol import Draws, Judge, TemplateExamples, held_out_examples
 from evaluation.report import Score, load_scores, markdown_table, print_table, save_scores, write_report
 from modeling_ctr import CTRForConditionalGeneration
 from search import BitwiseSearch, CodeScorer, PromptScorer, task_code_space, tune_prompt
@@ -78,25 +78,25 @@ def run_seed(seed: int, folder: Path) -> tuple[list[Score], dict[str, float]]:
     language_model = T5ForConditionalGeneration.from_pretrained(folder / "lm").eval()
     tokenizer = AutoTokenizer.from_pretrained(folder / "lm")
     builder = FeatureBuilder(tokenizer, max_source_length=32, max_target_length=4)
-    settings = SearchSettings()
+    draws = Draws(num_unlabelled=0)
     by_name = {task.name: task for task in ALL_TASKS}
     held_out = select_tasks(load_tasks(folder / "tasks" / "templates"), [f"{folder}/tasks/held_out_tasks.yaml"])
     for task in held_out:
         rows = load_rows(task.dataset, task.source)
-        (examples,) = held_out_examples([task], rows, builder, settings, seed, judged=True)
+        (examples,) = held_out_examples([task], rows, builder, draws, seed)
         prompts = by_name[task.name].prompts()
-        scores += rivals(model, examples, [s for s in scores if s.task == task.dataset], seed)
+        scores += rivals(
+            Judge(model, examples, builder), examples, [s for s in scores if s.task == task.dataset], seed
+        )
         scores.append(asked_in_words(language_model, tokenizer, examples, prompts, seed))
     return scores, codebook_facts(model)
 
 
-def rivals(
-    model: CTRForConditionalGeneration, examples: TemplateExamples, known: Sequence[Score], seed: int
-) -> list[Score]:
+def rivals(judge: Judge, examples: TemplateExamples, known: Sequence[Score], seed: int) -> list[Score]:
     """The oracle, Bitwise Search with the paper's objective, and prompt tuning."""
-    judge = Judge(model, examples, seed)
+    model = judge.model
     codes = model.task_codes()
-    oracle = codes[int(judge.scorer.accuracies(codes).argmax())]
+    oracle = codes[int(judge.codes.accuracies(codes).argmax())]
     best = next(s.code for s in known if s.method == "training code by loss")
     scorer = CodeScorer(model, examples.few_shot)
     start = time.perf_counter()
@@ -105,10 +105,11 @@ def rivals(
     ).run()
     seconds = time.perf_counter() - start
     scores = [
-        judge.scored("training code, oracle", judge.scorer.predictions([oracle.tolist()])[0], code=oracle.tolist()),
+        judge.scored("training code, oracle", judge.of_codes([oracle.tolist()])[0], seed, code=oracle.tolist()),
         judge.scored(
             "Bitwise Search, paper's loss",
-            judge.scorer.predictions([found.code])[0],
+            judge.of_codes([found.code])[0],
+            seed,
             code=found.code,
             labelled=32,
             evaluations=found.evaluations,
@@ -126,9 +127,9 @@ def rivals(
         tuned = tune_prompt(
             model, examples.few_shot, vectors[0], "loss", TUNING_STEPS, learning_rate=TUNING_RATE, progress=False
         )
-        predictions = judge.scorer.prompt_scorer.choice_log_likelihoods(tuned.vectors[None])[0].argmax(1)
+        answers = judge.answers_behind(tuned.vectors)
         cost = {"labelled": 32, "evaluations": TUNING_STEPS, "seconds": time.perf_counter() - start}
-        scores.append(judge.scored(name, predictions, **cost))
+        scores.append(judge.scored(name, answers, seed, **cost))
     return scores
 
 

@@ -143,7 +143,7 @@ def load_tasks(*places: str | Path) -> dict[str, Task]:
 
 
 def select_tasks(
-    tasks: Mapping[str, Task], names: Sequence[str], data_dir: str | Path | None = None, for_ranking: bool = False
+    tasks: Mapping[str, Task], names: Sequence[str], data_dir: str | Path | None = None, held_out: bool = False
 ) -> list[Task]:
     """Picks tasks by full name, all of a data set by its name, those of a mixture (`tasks.mixtures`), or P3's
     (`P3/<subset>`, see `tasks.p3`).
@@ -156,8 +156,9 @@ def select_tasks(
         tasks: What `load_tasks` gives.
         names: Of tasks, data sets and mixtures.
         data_dir: Folder of rows that the mixture `t0_data` and P3's tasks look into.
-        for_ranking: Of data sets, only those tasks that an evaluation by answer choices is about: they have choices, and
-            ask the question of the data set (`original_task`) and not, as some of PromptSource do, another about it.
+        held_out: Of data sets, only those tasks that an evaluation is about: they ask the question of the data set
+            (`original_task`) and not, as some of PromptSource do, another about it; and where some have answer
+            choices, they have.
 
     Raises:
         ValueError: An unknown name, for which near ones are suggested; or a mixture, or rows of P3, that cannot be had.
@@ -173,9 +174,7 @@ def select_tasks(
         if name in tasks:
             found = [tasks[name]]
         elif name in datasets:
-            found = [task for task in datasets[name] if not for_ranking or _is_for_ranking(task)]
-            if not found:
-                raise ValueError(f"Data set {name!r} has no template with answer choices.")
+            found = _asking(datasets[name]) if held_out else datasets[name]
         elif name.startswith(P3):
             found = [Task(name, name, p3_template(name, data_dir), p3_source(name))]
         else:
@@ -187,5 +186,6 @@ def select_tasks(
     return list(chosen.values())
 
 
-def _is_for_ranking(task: Task) -> bool:
-    return task.has_choices and task.template.metadata.get("original_task") is not False
+def _asking(tasks: list[Task]) -> list[Task]:
+    found = [task for task in tasks if task.template.metadata.get("original_task") is not False]
+    return [task for task in found if task.has_choices] or found

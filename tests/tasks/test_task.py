@@ -110,7 +110,7 @@ def test_promptsource_serves_every_set_of_t0(shared):
     assert {task.place for task in chosen} == {shared / "promptsource" / "templates"}
 
 
-def test_for_ranking_the_tasks_of_a_data_set_have_choices_and_ask_its_question(tmp_path):
+def test_held_out_tasks_of_a_data_set_have_choices_where_some_have_and_ask_its_question(tmp_path):
     (tmp_path / "a.yaml").write_text(
         "dataset: birds\ntemplates:\n"
         "  asked: {answer_choices: a ||| b, jinja: '{{x}} ||| {{answer_choices[y]}}'}\n"
@@ -119,11 +119,10 @@ def test_for_ranking_the_tasks_of_a_data_set_have_choices_and_ask_its_question(t
     )
     (tmp_path / "b.yaml").write_text("dataset: ants\ntemplates:\n  free: {jinja: '{{x}} ||| {{z}}'}\n")
     tasks = load_tasks(tmp_path)
-    assert [task.name for task in select_tasks(tasks, ["birds"], for_ranking=True)] == ["birds/asked"]
+    assert [task.name for task in select_tasks(tasks, ["birds"], held_out=True)] == ["birds/asked"]
     # By its full name every task is to be had.
-    assert [task.name for task in select_tasks(tasks, ["birds/other"], for_ranking=True)] == ["birds/other"]
-    with pytest.raises(ValueError, match="'ants' has no template with answer choices"):
-        select_tasks(tasks, ["ants"], for_ranking=True)
+    assert [task.name for task in select_tasks(tasks, ["birds/other"], held_out=True)] == ["birds/other"]
+    assert [task.name for task in select_tasks(tasks, ["ants"], held_out=True)] == ["ants/free"]
 
 
 def test_for_training_a_target_need_not_be_among_the_choices():
