@@ -34,6 +34,14 @@ class ModelArguments:
     task_embedding_dim: int | None = field(default=None, metadata={"help": "Default: the language model's width."})
     code_dim: int | None = field(default=None, metadata={"help": "Default: the language model's width."})
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a model on the Hub."})
+    dtype: str = field(
+        default="auto",
+        metadata={
+            "help": "Of the language model's weights (the codebook's are float32 always). `auto` is as they were saved, "
+            "but float32 for stage 2; there `--bf16` computes in half precision.",
+            "choices": ["auto", "float32", "bfloat16", "float16"],
+        },
+    )
 
 
 @dataclass
@@ -166,6 +174,11 @@ def parse_arguments(argv: list[str]) -> Arguments:
         raise ValueError("Say which model to start from: `--model_name_or_path`.")
     if model.method == "t0" and training.do_train and training.stage != 2:
         raise ValueError("`--method t0` trains the whole language model, as stage 2 does: give `--stage 2`.")
+    if training.do_train and training.stage == 2 and model.dtype in ("bfloat16", "float16"):
+        raise ValueError(
+            f"Weights in {model.dtype} lose the small updates of `--stage 2`: give `--bf16 True` instead of `--dtype`, "
+            "which computes in half precision and keeps them in float32."
+        )
     if model.method == "t0" and (search.do_code_ensemble or search.do_bitwise_search):
         raise ValueError("`--method t0` has no codes to search: its counterpart is `--do_prompt_selection`.")
     if model.method == "t0" and tasks.tasks and not training.do_eval:

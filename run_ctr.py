@@ -69,7 +69,9 @@ def main(argv: list[str] | None = None) -> None:
     if known_already := {task.name for task in train_tasks} & {task.name for task in held_out}:
         raise ValueError(f"'{min(known_already)}' is a training task and cannot be a held-out task as well.")
     tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path, revision=model_args.model_revision)
-    model = load_model(model_args, train_tasks)
+    trains_everything = training_args.do_train and training_args.stage == 2
+    dtype = "float32" if trains_everything and model_args.dtype == "auto" else model_args.dtype
+    model = load_model(model_args, train_tasks, dtype)
     check_tokenizer(tokenizer, model.get_input_embeddings().num_embeddings)
     builder = FeatureBuilder(
         tokenizer,
@@ -120,7 +122,7 @@ def share(
         )
 
 
-def load_model(args: ModelArguments, train_tasks: list[Task]) -> PreTrainedModel:
+def load_model(args: ModelArguments, train_tasks: list[Task], dtype: str) -> PreTrainedModel:
     """With the method `ctr` a CTR model as it is, or a new one around a plain language model; with `t0` the latter.
 
     Raises:
@@ -128,19 +130,20 @@ def load_model(args: ModelArguments, train_tasks: list[Task]) -> PreTrainedModel
     """
     config = AutoConfig.from_pretrained(args.model_name_or_path, revision=args.model_revision)
     names = [task.name for task in train_tasks]
+    weights = {"revision": args.model_revision, "dtype": dtype}
     if args.method == "t0":
         if config.model_type == "ctr":
             raise ValueError(
                 f"'{args.model_name_or_path}' is a CTR model; `--method t0` takes the plain language model instead."
             )
-        return AutoModelForSeq2SeqLM.from_pretrained(args.model_name_or_path, revision=args.model_revision)
+        return AutoModelForSeq2SeqLM.from_pretrained(args.model_name_or_path, **weights)
     if config.model_type == "ctr":
         if names and names != config.task_names:
             raise ValueError(
                 f"'{args.model_name_or_path}' was trained on {config.num_tasks} tasks, which are not the "
                 f"{len(names)} given: give the same training tasks in the same order, or start from a language model."
             )
-        return CTRForConditionalGeneration.from_pretrained(args.model_name_or_path, revision=args.model_revision)
+        return CTRForConditionalGeneration.from_pretrained(args.model_name_or_path, **weights)
     if not names:
         raise ValueError(
             f"'{args.model_name_or_path}' is a plain language model without task codes: name `--train_tasks` and "
@@ -153,7 +156,7 @@ def load_model(args: ModelArguments, train_tasks: list[Task]) -> PreTrainedModel
         codebook_size=args.codebook_size,
         task_embedding_dim=args.task_embedding_dim,
         code_dim=args.code_dim,
-        revision=args.model_revision,
+        **weights,
     )
 
 

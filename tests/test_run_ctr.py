@@ -151,6 +151,26 @@ def test_templates_are_chosen_by_the_variety_of_the_raw_answers(project):
     assert len({s.template for s in scores}) == 1
 
 
+def test_the_language_model_in_half_precision(project):
+    half = {"dtype": "bfloat16"}
+    run_ctr.main(flags(project, **TRAINING | SEARCHES, **half, stage=1))
+    model = CTRForConditionalGeneration.from_pretrained(project / "out")
+    assert {p.dtype for p in model.backbone.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in model.task_codebook.parameters()} == {torch.float32}
+    settings = flags(
+        project, **TRAINING, stage=2, bf16=True, model_name_or_path=project / "out", output_dir=project / "2"
+    )
+    run_ctr.main(settings)  # trains weights in float32 again
+    trained = CTRForConditionalGeneration.from_pretrained(project / "2")
+    assert {p.dtype for p in trained.parameters()} == {torch.float32}
+    for before, after in ((model.backbone, trained.backbone), (model.task_codebook, trained.task_codebook)):
+        assert not all(torch.equal(a.float(), b) for a, b in zip(before.parameters(), after.parameters(), strict=True))
+    with pytest.raises(
+        ValueError, match="Weights in bfloat16 lose the small updates of `--stage 2`: give `--bf16 True`"
+    ):
+        run_ctr.main(settings + ["--dtype", "bfloat16"])
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
