@@ -5,6 +5,7 @@ import random
 
 import pytest
 import torch
+from transformers import T5ForConditionalGeneration
 
 import run_ctr
 from evaluation.report import load_scores
@@ -22,8 +23,6 @@ templates:
 @pytest.fixture
 def project(tmp_path, tiny_t5_config, tiny_tokenizer, monkeypatch):
     """A folder with a language model, three data sets and their templates; the label shows in a word of the text."""
-    from transformers import T5ForConditionalGeneration
-
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     torch.manual_seed(0)
     T5ForConditionalGeneration(tiny_t5_config()).save_pretrained(tmp_path / "lm")
@@ -208,3 +207,63 @@ def test_other_training_tasks_than_the_models_are_refused(project):
                 output_dir=project / "b",
             )
         )
+
+
+T0 = {"method": "t0", "stage": 2, "tasks": ["sizes"], "do_eval": True}
+
+
+def test_the_prompted_baseline(project):
+    settings = {**TRAINING, **T0, "do_prompt_selection": True, "tuning": ["prompt_tuning", "lora"], "tuning_steps": 2}
+    run_ctr.main(flags(project, **settings, few_shot_seeds=[1, 2]))
+    before, after = (
+        T5ForConditionalGeneration.from_pretrained(project / folder).state_dict() for folder in ("lm", "out")
+    )
+    assert not any(torch.equal(before[name], after[name]) for name in before if "relative" not in name)
+    scores, _ = load_scores(project / "out" / "report.json")
+    assert {(s.method, s.labelled, s.unlabelled) for s in scores} == {
+        ("majority class", 0, 0),
+        ("T0", 0, 0),
+        ("T0, prompt by loss", 8, 0),
+        ("T0, prompt by vote (ZPS)", 0, 10),
+        ("T0 + prompt tuning", 8, 0),
+        ("T0 + LoRA", 8, 0),
+    }
+    assert {s.template for s in scores if s.method == "T0"} == {"plain", "marked / twice"}
+    assert "## Over templates (%)" in (project / "out" / "report.md").read_text()
+    run_ctr.main(flags(project, **settings, few_shot_seeds=[1, 2]))  # finished: nothing is computed again
+    assert load_scores(project / "out" / "report.json")[0] == scores
+
+
+def test_rivals_of_the_searches_and_a_joined_report(project, capsys):
+    run_ctr.main(
+        flags(project, **TRAINING, **SEARCHES, do_eval=True, tuning=["code_tuning", "full_tuning"], tuning_steps=2)
+    )
+    run_ctr.main(flags(project, **TRAINING, **T0, output_dir=project / "t0"))
+    run_ctr.main(["--do_report", str(project / "out"), str(project / "t0"), "--output_dir", str(project / "both")])
+    scores, about = load_scores(project / "both" / "report.json")
+    assert list(about) == ["out", "t0"]
+    methods = [s.method for s in scores]
+    assert {"Code Ensemble", "prompt tuning from the code", "full tuning", "T0"} <= set(methods)
+    assert methods.count("majority class") == 1
+    assert "T0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({**TRAINING, "method": "t0"}, "give `--stage 2`"),
+        ({**T0, "do_bitwise_search": True}, "its counterpart is `--do_prompt_selection`"),
+        ({**T0, "do_eval": False}, "nothing to do on held-out tasks without `--do_eval`"),
+        ({**SEARCHES, "do_prompt_selection": True}, "which only `--method t0` has"),
+        ({"tasks": ["sizes"], "tuning": ["code_tuning"]}, "starts from the code of `--do_bitwise_search`"),
+    ],
+)
+def test_methods_that_do_not_go_together_are_refused(project, settings, message):
+    with pytest.raises(ValueError, match=message):
+        run_ctr.main(flags(project, **settings))
+
+
+def test_the_prompted_baseline_is_no_ctr_model(project):
+    run_ctr.main(flags(project, **TRAINING))
+    with pytest.raises(ValueError, match="is a CTR model; `--method t0` takes the plain language model"):
+        run_ctr.main(flags(project, **T0, model_name_or_path=project / "out", output_dir=project / "t0"))
