@@ -22,7 +22,15 @@ from jinja2 import meta, nodes
 
 from .data import resolved_data
 from .jinja_source import UnsupportedSyntax, source_of
-from .template import ANSWER_CHOICES, SEPARATOR, Template, TemplateFile, load_template_file, parse_jinja
+from .template import (
+    ANSWER_CHOICES,
+    SEPARATOR,
+    Template,
+    TemplateFile,
+    load_template_file,
+    names_in_target,
+    parse_jinja,
+)
 
 # Methods that templates call for what they do to a list or mapping, inside `{{ }}` or `{% set _ = ... %}`.
 _MUTATORS = frozenset({"append", "extend", "insert", "update", "pop", "remove", "setdefault"})
@@ -153,19 +161,7 @@ class _Conversion:
 
     def _fields_of_target(self, tree: nodes.Template) -> set[str]:
         """Fields, read after some separator, or kept by variables that are."""
-        names: set[str] = set()
-        in_target = False
-
-        def walk(node: nodes.Node) -> None:
-            nonlocal in_target
-            for child in node.iter_child_nodes():
-                if isinstance(child, nodes.TemplateData) and SEPARATOR in child.data:
-                    in_target = True
-                elif isinstance(child, nodes.Name) and in_target:
-                    names.add(child.name)
-                walk(child)
-
-        walk(tree)
+        names = names_in_target(tree)
         size = -1
         while size < len(names):
             size = len(names)

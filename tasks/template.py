@@ -107,7 +107,13 @@ class _Usage(NamedTuple):
 def _usage(source: str) -> _Usage:
     tree = _environment.parse(source)
     fields = meta.find_undeclared_variables(tree) - set(_environment.globals)
-    target_fields = set()
+    draws = any(node.name in ("choice", "random") for node in tree.find_all(nodes.Filter))
+    return _Usage(frozenset(fields), frozenset(names_in_target(tree) & fields), draws)
+
+
+def names_in_target(tree: nodes.Template) -> set[str]:
+    """Names that are read after some separator."""
+    names: set[str] = set()
     in_target = False
 
     def walk(node: nodes.Node) -> None:
@@ -115,13 +121,12 @@ def _usage(source: str) -> _Usage:
         for child in node.iter_child_nodes():
             if isinstance(child, nodes.TemplateData) and SEPARATOR in child.data:
                 in_target = True
-            elif isinstance(child, nodes.Name) and in_target and child.name in fields:
-                target_fields.add(child.name)
+            elif isinstance(child, nodes.Name) and in_target:
+                names.add(child.name)
             walk(child)
 
     walk(tree)
-    draws = any(node.name in ("choice", "random") for node in tree.find_all(nodes.Filter))
-    return _Usage(frozenset(fields), frozenset(target_fields), draws)
+    return names
 
 
 def _protect(value: Any) -> Any:
