@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.utils.data import Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.utils import logging
 
@@ -54,3 +55,18 @@ class SaveOnSigterm(TrainerCallback):
         if self._previous_handler is not None:
             signal.signal(signal.SIGTERM, self._previous_handler)
             self._previous_handler = None
+
+
+class SetEpoch(TrainerCallback):
+    """Tells a sampler which epoch begins, where accelerate does not: after resuming with several processes.
+
+    Attributes:
+        sampler: One with `set_epoch`, or None.
+    """
+
+    def __init__(self):
+        self.sampler: Sampler | None = None
+
+    def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
+        if self.sampler is not None:
+            self.sampler.set_epoch(int(state.epoch))

@@ -72,3 +72,22 @@ def checkpoint_problem(checkpoint: str | Path) -> str | None:
         elif path.suffix in (".pt", ".pth", ".bin") and not zipfile.is_zipfile(path):  # looks at the end of the file
             return f"{path.name} is truncated or damaged"
     return None
+
+
+def check_deepspeed_processes(checkpoint: str | Path, num_processes: int) -> None:
+    """Refuse a checkpoint whose optimiser DeepSpeed has split for another number of processes.
+
+    Args:
+        num_processes: That are to go on from it with DeepSpeed; 0 without DeepSpeed.
+
+    Raises:
+        ValueError: It has other parts than processes.
+    """
+    parts = len(list(Path(checkpoint).glob("global_step*/*optim_states.pt")))
+    if parts not in (0, num_processes):
+        now = f"DeepSpeed and {num_processes}" if num_processes else "another engine"
+        raise ValueError(
+            f"The checkpoint '{checkpoint}' was written by DeepSpeed with {parts} process(es), whose parts of the "
+            f"optimiser cannot be gone on from with {now}: use DeepSpeed with {parts}, or start a new run from its "
+            "weights with `--model_name_or_path`."
+        )

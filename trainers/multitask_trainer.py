@@ -8,21 +8,24 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from accelerate.data_loader import prepare_data_loader
+from datasets import IterableDataset
 from peft import PeftModel
 from safetensors import SafetensorError
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
-from torch.utils.data import SequentialSampler
+from torch.utils.data import DataLoader, SequentialSampler
 from transformers import PreTrainedModel, Seq2SeqTrainer
 from transformers.optimization import get_wsd_schedule
 from transformers.trainer_utils import EvalLoopOutput, has_length
 from transformers.utils import logging
 
-from trainers.callbacks import SaveOnSigterm
-from trainers.checkpoints import last_whole_checkpoint
+from trainers.callbacks import SaveOnSigterm, SetEpoch
+from trainers.checkpoints import check_deepspeed_processes, last_whole_checkpoint
 from trainers.collators import LABEL_PADDING, CTRDataCollator
-from trainers.sampler import LengthGroupedBatchOrder
+from trainers.sampler import LengthGroupedBatchOrder, TokenBudgetBatches, token_counts
 from trainers.sharding import load_plain_weights, own_class, without_tied_copies
+from trainers.streaming import POSITION, StreamedBatches, read_position, write_position
 from trainers.throughput import Throughput
 from trainers.training_args import CTRTrainingArguments
 
@@ -63,10 +66,13 @@ class MultitaskTrainer(Seq2SeqTrainer):
         self._sigterm = SaveOnSigterm()
         if not args.enable_jit_checkpoint:
             self.add_callback(self._sigterm)
+        self._set_epoch = SetEpoch()
+        self.add_callback(self._set_epoch)
         # Of each micro-batch since the last log: step, the parts of its loss, task ids. Looked at when logging, since
         # looking waits for the device.
         self._losses: list[tuple[int, dict[str, torch.Tensor], torch.Tensor]] = []
         self._throughput: Throughput | None = None
+        self._stream_position: str | None = None  # after the batches of the current step
 
     def _plain_model(self) -> PreTrainedModel:
         """The model itself, out of whatever peft and accelerate wrap it in."""
@@ -95,6 +101,14 @@ class MultitaskTrainer(Seq2SeqTrainer):
             else:
                 logger.warning(f"Training goes on from '{checkpoint}'.")
             resume_from_checkpoint = None if checkpoint is None else str(checkpoint)
+        if resume_from_checkpoint:
+            check_deepspeed_processes(resume_from_checkpoint, self.args.world_size * self.is_deepspeed_enabled)
+        if isinstance(self.train_dataset, IterableDataset):
+            self.args.ignore_data_skip = True  # a stream goes on where it was, instead of from the beginning
+            if resume_from_checkpoint:
+                self._stream_position = read_position(
+                    resume_from_checkpoint, self.args.process_index, self.args.world_size
+                )
         try:
             output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
         finally:
@@ -138,16 +152,70 @@ class MultitaskTrainer(Seq2SeqTrainer):
         train_dataset = self.train_dataset if train_dataset is None else train_dataset
         if self.args.train_sampling_strategy != "group_by_length" or not has_length(train_dataset):
             return super()._get_train_sampler(train_dataset)
-        return LengthGroupedBatchOrder(
-            [len(row) for row in train_dataset["input_ids"]],
+        self._set_epoch.sampler = LengthGroupedBatchOrder(
+            token_counts(train_dataset, "input_ids"),
             self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size,
-            self.args.seed if self.args.data_seed is None else self.args.data_seed,
+            self._data_seed(),
         )
+        return self._set_epoch.sampler
+
+    def get_train_dataloader(self) -> DataLoader:
+        """As in transformers; with `per_device_train_tokens`, of batches of as many tokens, and of streams."""
+        args = self.args
+        settings = {
+            "num_workers": args.dataloader_num_workers,
+            "pin_memory": args.dataloader_pin_memory,
+            "persistent_workers": args.dataloader_persistent_workers,
+            "prefetch_factor": args.dataloader_prefetch_factor,
+        }
+        if isinstance(self.train_dataset, IterableDataset):
+            if args.per_device_train_tokens is not None or args.dataloader_num_workers > 1:
+                raise ValueError(
+                    "Streaming has neither `per_device_train_tokens` nor more than one of `dataloader_num_workers`."
+                )
+            batches = StreamedBatches(
+                self.train_dataset,
+                self.data_collator,
+                self._train_batch_size,
+                args.gradient_accumulation_steps,
+                self._data_seed(),
+                args.process_index,
+                args.world_size,
+                self._stream_position,
+            )
+            # Its own generator: the global one must not be drawn from between loading its state and going on.
+            loader = DataLoader(batches, batch_size=None, generator=torch.Generator(), **settings)
+            # Each process has its own stream already, so accelerate is to split nothing.
+            return prepare_data_loader(
+                loader,
+                args.device,
+                num_processes=1,
+                process_index=0,
+                put_on_device=True,
+                dispatch_batches=False,
+            )
+        if args.per_device_train_tokens is None:
+            return super().get_train_dataloader()
+        self._set_epoch.sampler = TokenBudgetBatches(
+            token_counts(self.train_dataset, "input_ids"),
+            token_counts(self.train_dataset, "labels"),
+            args.per_device_train_tokens,
+            args.gradient_accumulation_steps * args.world_size,
+            self._data_seed(),
+        )
+        loader = DataLoader(
+            self.train_dataset, batch_sampler=self._set_epoch.sampler, collate_fn=self.data_collator, **settings
+        )
+        return self.accelerator.prepare(loader)
+
+    def _data_seed(self) -> int:
+        return self.args.seed if self.args.data_seed is None else self.args.data_seed
 
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device):
         """The micro-batches of one optimiser step, and the number of target tokens in them over all processes."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         for batch in batches:
+            self._stream_position = batch.pop(POSITION, None)
             self._throughput.count(batch)
         num_tokens = torch.stack([(b["labels"] != LABEL_PADDING).sum() for b in batches]).sum() if batches else None
         if num_tokens is not None and self.args.world_size > 1:
@@ -263,6 +331,8 @@ class MultitaskTrainer(Seq2SeqTrainer):
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
+        if self._stream_position is not None:
+            write_position(self._stream_position, output_dir, self.args.process_index, self.args.world_size)
         # The trainer's state is written next: where it is, the files of all processes are.
         self.accelerator.wait_for_everyone()
 

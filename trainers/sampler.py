@@ -1,9 +1,19 @@
 """The order of training examples: random, but examples of like length side by side."""
 
+import math
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+import pyarrow.compute as pc
 import torch
+from datasets import Dataset
 from torch.utils.data import Sampler
+
+
+def token_counts(dataset: Dataset, column: str) -> np.ndarray:
+    """Lengths of the lists in a column, `(num_rows,)`, int32. Reads where they start and end, not what is in them."""
+    tables = dataset.select_columns(column).with_format("arrow").iter(batch_size=10_000)
+    return np.concatenate([pc.list_value_length(table[column]).to_numpy() for table in tables])
 
 
 class LengthGroupedBatchOrder(Sampler[int]):
@@ -20,7 +30,7 @@ class LengthGroupedBatchOrder(Sampler[int]):
 
     BATCHES_PER_CHUNK = 50
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int):
+    def __init__(self, lengths: Sequence[int] | np.ndarray, batch_size: int, seed: int):
         self.lengths = torch.as_tensor(lengths)
         self.batch_size = batch_size
         self.seed = seed
@@ -41,3 +51,84 @@ class LengthGroupedBatchOrder(Sampler[int]):
             num_full = len(chunk) // self.batch_size
             for i in torch.randperm(num_full, generator=generator).tolist() + list(range(num_full, len(batches))):
                 yield from batches[i].tolist()
+
+
+class TokenBudgetBatches(Sampler[list[int]]):
+    """Batches with as many examples as a budget of tokens, padding included, has room for.
+
+    Examples lie in bins by the lengths of their sources and of their targets. Each epoch shuffles the bins within
+    themselves, cuts the row of all bins into the batches of optimiser steps, and shuffles these: a batch is a random
+    choice among examples of its lengths, and every step may get any batch, so that tasks come in proportion in
+    expectation. Bins are 8 tokens wide, or as wide as it takes to fill five batches, which are to be others in every
+    epoch. Where the cuts are depends on the lengths alone, so all epochs have as many batches.
+
+    The examples of a step are the same for any `parts` that divides 8 and any `tokens` with the same product, where they
+    are at least 8. They are split evenly; for that, the last batch of the row may repeat up to `parts - 1` examples.
+
+    Args:
+        sources, targets: Tokens of each example, `(num_examples,)`.
+        tokens: Source and target tokens of a batch at most.
+        parts: Batches of an optimiser step: processes x accumulation steps. They follow each other.
+        seed: Seeds the shuffling, together with the epoch (`set_epoch`).
+
+    Raises:
+        ValueError: The longest source and the longest target have no room in a batch.
+    """
+
+    BIN_WIDTH, BATCHES_PER_BIN = 8, 5
+    # Equal parts on 1, 2, 4 and 8 devices, and shapes that tensor cores like.
+    MULTIPLE = 8
+
+    def __init__(self, sources: np.ndarray, targets: np.ndarray, tokens: int, parts: int, seed: int):
+        longest = int(sources.max() + targets.max())
+        if longest > tokens:
+            raise ValueError(
+                f"A batch of {tokens} tokens has no room for the longest source and the longest target, {longest} tokens "
+                "together: raise the budget, or cut the examples."
+            )
+        self.parts = parts
+        self.seed = seed
+        self.epoch = 0
+        lengths = np.stack([sources, targets], axis=1)  # (num_examples, 2)
+        bins = self._bins(lengths, tokens * parts)
+        self.bins = torch.as_tensor(bins)
+        self.ends = self._batch_ends(lengths, bins, tokens * parts)
+
+    def _bins(self, lengths: np.ndarray, tokens: int) -> np.ndarray:
+        """The bin of each example, `(num_examples,)`, from 0: by source, then by target."""
+        sources, targets = (-(-lengths // self.BIN_WIDTH)).astype(np.int64).T
+        _, cells = np.unique(sources * (targets.max() + 1) + targets, return_inverse=True)
+        filled = np.bincount(cells, lengths.sum(1)).cumsum()
+        # A cell goes with the one before it until these fill enough batches.
+        return np.unique(((filled - filled[0]) // (tokens * self.BATCHES_PER_BIN))[cells], return_inverse=True)[1]
+
+    def _batch_ends(self, lengths: np.ndarray, bins: np.ndarray, tokens: int) -> list[int]:
+        """Where to cut the row of all bins, so that no batch has over `tokens` tokens whatever the order in the bins."""
+        order = bins.argsort(kind="stable")
+        starts = np.flatnonzero(np.diff(bins[order], prepend=-1))
+        longest = np.maximum.reduceat(lengths[order], starts)[bins[order]]  # of each example's bin
+        multiple = math.lcm(self.MULTIPLE, self.parts)
+        longest = np.pad(longest, ((0, -len(bins) % multiple), (0, 0)), mode="edge")
+        ends = [0]
+        while ends[-1] < len(longest):
+            window = longest[ends[-1] : ends[-1] + tokens // longest[ends[-1]].sum()]
+            padded = np.maximum.accumulate(window).sum(1) * np.arange(1, len(window) + 1)
+            room = int((padded <= tokens).sum())
+            ends.append(ends[-1] + (room // multiple * multiple or room // self.parts * self.parts))
+        return np.unique(np.minimum(ends[1:], len(bins) + -len(bins) % self.parts)).tolist()
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.ends) * self.parts
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        order = torch.randperm(len(self.bins), generator=generator)
+        order = order[self.bins[order].argsort(stable=True)]
+        order = torch.cat([order, order[: -len(order) % self.parts]])
+        batches = order.tensor_split(self.ends[:-1])
+        for i in torch.randperm(len(batches), generator=generator).tolist():
+            for part in range(self.parts):
+                yield batches[i][part :: self.parts].tolist()

@@ -67,6 +67,13 @@ class CTRTrainingArguments(Seq2SeqTrainingArguments):
     logging_nan_inf_filter: bool = field(
         default=False, metadata={"help": "True leaves losses that are not finite out of the log, at a wait per step."}
     )
+    per_device_train_tokens: int | None = field(
+        default=None,
+        metadata={
+            "help": "Instead of `per_device_train_batch_size`: batches of examples of like length with at most so many "
+            "source and target tokens, padding included, per device and accumulation step."
+        },
+    )
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "The collator picks its columns itself, answer choices included."}
     )

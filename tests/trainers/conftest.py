@@ -56,7 +56,7 @@ def build() -> Callable[..., CTRForConditionalGeneration]:
 def train(tmp_path: Path, mixture: Dataset) -> Callable[..., CTRTrainer]:
     """Train `model` on the mixture, in a directory of its own; keyword arguments are training arguments."""
 
-    def train(model, resume_from_checkpoint=None, callbacks=None, **kwargs) -> CTRTrainer:
+    def train(model, resume_from_checkpoint=None, callbacks=None, train_dataset=mixture, **kwargs) -> CTRTrainer:
         settings = {
             "output_dir": str(tmp_path / f"run{len(list(tmp_path.iterdir()))}"),
             "max_steps": 8,
@@ -67,7 +67,9 @@ def train(tmp_path: Path, mixture: Dataset) -> Callable[..., CTRTrainer]:
             "disable_tqdm": True,
         }
         args = CTRTrainingArguments(**settings | kwargs)
-        trainer = CTRTrainer(model=model, args=args, train_dataset=mixture, eval_dataset=mixture, callbacks=callbacks)
+        trainer = CTRTrainer(
+            model=model, args=args, train_dataset=train_dataset, eval_dataset=mixture, callbacks=callbacks
+        )
         trainer.train(resume_from_checkpoint=resume_from_checkpoint)
         return trainer
 

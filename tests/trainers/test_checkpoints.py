@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from modeling_ctr import CTRForConditionalGeneration
-from trainers.checkpoints import checkpoint_problem, last_whole_checkpoint
+from trainers.checkpoints import check_deepspeed_processes, checkpoint_problem, last_whole_checkpoint
 
 TESTS = Path(__file__).parent
 
@@ -44,6 +44,18 @@ def test_resuming_without_a_whole_checkpoint_starts_at_the_beginning(build, trai
     trainer = train(build(), True, output_dir=str(tmp_path), stage=1, max_steps=2)
     assert trainer.state.global_step == 2
     assert "No whole checkpoint" in caplog.text and "starts at the beginning" in caplog.text
+
+
+def test_deepspeed_checkpoints_of_another_number_of_processes_are_refused(tmp_path):
+    check_deepspeed_processes(tmp_path, 0)  # another engine's
+    (tmp_path / "global_step4").mkdir()
+    for rank in range(2):
+        (tmp_path / "global_step4" / f"bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt").touch()
+    check_deepspeed_processes(tmp_path, 2)
+    with pytest.raises(ValueError, match=r"by DeepSpeed with 2 process.*with DeepSpeed and 4: use DeepSpeed with 2"):
+        check_deepspeed_processes(tmp_path, 4)
+    with pytest.raises(ValueError, match="cannot be gone on from with another engine"):
+        check_deepspeed_processes(tmp_path, 0)
 
 
 def test_full_disk_is_said_and_leaves_the_previous_checkpoint(build, train, tmp_path):

@@ -119,6 +119,36 @@ def test_resumed_run_ends_bit_identical(build, train, tmp_path):
     assert moved(weights(whole), weights(resumed)) == set()
 
 
+def test_batches_by_tokens(build, train, tmp_path):
+    settings = {
+        "stage": 2,
+        "per_device_train_tokens": 150,
+        "max_steps": 20,
+        "save_strategy": "steps",
+        "save_steps": 17,
+    }
+    whole = build(dropout=0.1)
+    trainer = train(whole, output_dir=str(tmp_path / "whole"), **settings)
+    loader = trainer.get_train_dataloader()
+    sizes = [(len(b["labels"]), b["input_ids"].numel() + b["labels"].numel()) for b in loader]
+    assert sum(examples for examples, _ in sizes) == 96 and max(tokens for _, tokens in sizes) <= 150
+    assert len(sizes) < 17 < trainer.state.max_steps  # so that the checkpoint is of the second epoch
+    resumed = build(dropout=0.1)
+    train(resumed, str(tmp_path / "whole" / "checkpoint-17"), output_dir=str(tmp_path / "resumed"), **settings)
+    assert moved(weights(whole), weights(resumed)) == set()
+
+
+def test_accumulating_batches_by_tokens_changes_nothing(build, train):
+    whole, parts = build(), build()
+    settings = {"stage": 2, "optim": "sgd", "learning_rate": 0.1, "logging_steps": 1}
+    a = train(whole, per_device_train_tokens=320, **settings)
+    b = train(parts, per_device_train_tokens=80, gradient_accumulation_steps=4, **settings)
+    assert largest_difference(whole, parts) < 1e-5 < largest_difference(whole, build())
+    for one, other in zip(a.state.log_history[:-1], b.state.log_history[:-1], strict=True):
+        for name in ("loss", "lm_loss", "vq_loss", "grad_norm", "epoch"):
+            assert one[name] == pytest.approx(other[name], rel=1e-4)
+
+
 def test_checkpoints_hold_the_codes_that_the_weights_give(build, train, tmp_path):
     model = build()
     model.add_task("found", [1, 2, 3, 4])

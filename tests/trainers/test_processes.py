@@ -138,6 +138,22 @@ def test_two_processes_train_as_one(one, launch, folder):
     assert_same_run(one, folder / "one-resumed", processes=1)
 
 
+def test_two_processes_resume_in_the_second_epoch_and_batch_by_tokens(launch, folder):
+    by_tokens = {"per_device_train_tokens": 160}
+    later = {"per_device_train_batch_size": 8, "max_steps": 16, "save_steps": 14}  # 12 steps an epoch
+    launch(1, {"one-tokens": by_tokens, "one-later": later})
+    checkpoint = folder / "one-later" / "checkpoint-14"
+    launch(
+        2,
+        {
+            "ddp-tokens": {"per_device_train_tokens": 80},
+            "ddp-later": (later | {"per_device_train_batch_size": 4}, checkpoint),
+        },
+    )
+    for name in ("tokens", "later"):
+        assert_same_run(folder / f"one-{name}", folder / f"ddp-{name}", processes=2)
+
+
 def test_fsdp2_trains_as_one_process(one, launch, folder):
     launch(2, {"fsdp": FSDP | {"per_device_train_batch_size": 4}})
     assert_same_run(one, folder / "fsdp", processes=2)
@@ -150,5 +166,7 @@ def test_fsdp2_trains_as_one_process(one, launch, folder):
 def test_deepspeed_trains_as_one_process(one, launch, folder):
     runs = {f"zero-{stage}": zero(stage) | {"per_device_train_batch_size": 4} for stage in (2, 3)}
     launch(2, runs)
-    for name in runs:
+    resumed = {f"{name}-resumed": (settings, folder / name / "checkpoint-4") for name, settings in runs.items()}
+    launch(2, resumed)
+    for name in runs | resumed:
         assert_same_run(one, folder / name, processes=2)
