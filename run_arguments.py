@@ -79,6 +79,13 @@ class TaskArguments:
         },
     )
     mixing_temperature: float = field(default=2.0, metadata={"help": "With `mixing=temperature`."})
+    streaming: bool = field(
+        default=False,
+        metadata={
+            "help": "Read the rows of training tasks as they are needed and store nothing; needs `max_steps`. Examples "
+            "are shuffled 10,000 at a time on each process."
+        },
+    )
     max_eval_samples: int | None = field(default=None, metadata={"help": "Evaluate on the first so many rows only."})
     preprocessing_num_workers: int | None = field(default=None, metadata={"help": "Processes to tokenise with."})
 
@@ -190,11 +197,13 @@ def parse_arguments(argv: list[str]) -> Arguments:
     return arguments
 
 
-# What may differ between two runs in one `output_dir`: what is done, not how.
+# What may differ between two runs in one `output_dir`: what is done, not how. The number of processes is free, so what
+# keeps the examples of a step with another number is, too.
 FREE_ARGUMENTS = {
     "do_train", "do_eval", "do_predict", "do_code_ensemble", "do_bitwise_search", "do_prompt_selection", "push_to_hub", "hub_model_id",
     "hub_token", "hub_private_repo", "resume_from_checkpoint", "preprocessing_num_workers", "dataloader_num_workers",
     "logging_steps", "report_to", "disable_tqdm", "run_name", "save_steps", "save_total_limit",
+    "per_device_train_batch_size", "per_device_train_tokens", "gradient_accumulation_steps",
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset, IterableDataset, concatenate_datasets
 from transformers import (
     AutoConfig,
     AutoModelForSeq2SeqLM,
@@ -39,6 +39,7 @@ from tasks import (
     load_rows,
     load_tasks,
     select_tasks,
+    streaming_mixture,
     training_mixture,
 )
 from trainers import CTRTrainer, CTRTrainingArguments, MultitaskTrainer
@@ -65,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
 
     known = load_tasks(SHIPPED_TEMPLATES, *task_args.templates_dir)
     train_tasks = select_tasks(known, task_args.train_tasks, task_args.data_dir)
-    held_out = select_tasks(known, task_args.tasks, task_args.data_dir, for_ranking=True)
+    held_out = select_tasks(known, task_args.tasks, task_args.data_dir, held_out=True)
     if known_already := {task.name for task in train_tasks} & {task.name for task in held_out}:
         raise ValueError(f"'{min(known_already)}' is a training task and cannot be a held-out task as well.")
     tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path, revision=model_args.model_revision)
@@ -172,9 +173,15 @@ def train(
     if (Path(args.output_dir) / "train_results.json").is_file():
         logger.info(f"'{args.output_dir}' holds the finished training; going on from there.")
         return type(model).from_pretrained(args.output_dir)
-    rows = {task.dataset: rows_of(task) for task in tasks}
+    rows = {}
+    for name, task in {task.dataset: task for task in tasks}.items():
+        if task_args.streaming:
+            rows[name] = load_rows(name, task.source, task_args.data_dir, streaming=True)
+        else:
+            rows[name] = rows_of(task)
+    mixture = streaming_mixture if task_args.streaming else training_mixture
     data = {
-        "train_dataset": training_mixture(
+        "train_dataset": mixture(
             tasks,
             {name: split.train for name, split in rows.items()},
             builder,
@@ -209,6 +216,9 @@ def validation_set(
     parts = []
     for task_id, task in enumerate(tasks):
         split = rows[task.dataset].evaluation
+        if isinstance(split, IterableDataset):
+            rows_to_keep = split if args.max_eval_samples is None else split.take(args.max_eval_samples)
+            split = Dataset.from_list(list(rows_to_keep))
         size = len(split) if args.max_eval_samples is None else min(args.max_eval_samples, len(split))
         parts.append(builder.evaluation(task, split.select(range(size)), task_id))
     return concatenate_datasets(parts)

@@ -7,7 +7,7 @@
 from .data import DataError, DataSource, SplitRows, load_rows
 from .features import FeatureBuilder, check_tokenizer
 from .few_shot import FewShotSplit, assert_disjoint, few_shot_split
-from .mixture import mixture_counts, training_mixture
+from .mixture import mixture_counts, streaming_mixture, training_mixture
 from .mixtures import T0_HELD_OUT, T0_TRAINING, expand_mixtures
 from .task import PROMPTED_TEMPLATES, SHIPPED_TEMPLATES, Example, Task, load_tasks, select_tasks
 from .template import Template, TemplateError, load_template_file
@@ -35,5 +35,6 @@ __all__ = [
     "load_template_file",
     "mixture_counts",
     "select_tasks",
+    "streaming_mixture",
     "training_mixture",
 ]

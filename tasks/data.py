@@ -27,7 +27,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, DatasetDict, load_dataset
+from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict, load_dataset
 from transformers.utils import logging
 
 from .template import TemplateFile
@@ -69,8 +69,8 @@ class SplitRows:
     """The rows of one data set. Where it has one split only, `train` and `evaluation` are that split."""
 
     dataset: str
-    train: Dataset
-    evaluation: Dataset
+    train: Dataset | IterableDataset
+    evaluation: Dataset | IterableDataset
     train_split: str
     evaluation_split: str
 
@@ -114,7 +114,9 @@ def resolved_data(template_file: TemplateFile) -> dict[str, Any]:
     return data
 
 
-def load_rows(dataset: str, source: DataSource | None = None, data_dir: str | Path | None = None) -> SplitRows:
+def load_rows(
+    dataset: str, source: DataSource | None = None, data_dir: str | Path | None = None, streaming: bool = False
+) -> SplitRows:
     """Loads the rows of a data set.
 
     Args:
@@ -124,6 +126,7 @@ def load_rows(dataset: str, source: DataSource | None = None, data_dir: str | Pa
             holding `{train,validation,test}.{jsonl,json,csv,parquet}`, perhaps gzipped, or folders of these names with
             such files in them. Where it has the data set, this goes before `source`. Its `index.json`, if there is one,
             may name other folders: entries of `datasets` with `folder` and `hf_name`.
+        streaming: Rows are read when they are asked for, and nothing is stored.
 
     Raises:
         DataError: The data set, or a split that is asked for, cannot be loaded, or has no rows.
@@ -142,10 +145,10 @@ def load_rows(dataset: str, source: DataSource | None = None, data_dir: str | Pa
             source = DataSource(path=path, name=name or None)
 
     # Data files by split are loaded one split at a time: what is wrong with one that is not asked for does not matter.
-    loaded: DatasetDict | None = None
+    loaded: DatasetDict | IterableDatasetDict | None = None
     by_split = source.data_files if isinstance(source.data_files, Mapping) else None
     if by_split is None and (source.train_split is None or source.evaluation_split is None):
-        loaded = _load(dataset, source, None)
+        loaded = _load(dataset, source, None, streaming)
     names = by_split or loaded or ()
     train_split = source.train_split or _pick(names, ("train",))
     evaluation_split = source.evaluation_split or _pick(names, ("validation", "test"))
@@ -165,8 +168,8 @@ def load_rows(dataset: str, source: DataSource | None = None, data_dir: str | Pa
             name = split.partition("[")[0]
             if name not in by_split:
                 raise DataError(f"Data set {dataset!r} has no split {name!r}, but {', '.join(by_split)}.")
-            return _load(dataset, replace(source, data_files={name: by_split[name]}), split)
-        return _load(dataset, source, split)
+            return _load(dataset, replace(source, data_files={name: by_split[name]}), split, streaming)
+        return _load(dataset, source, split, streaming)
 
     train = split_rows(train_split)
     evaluation = train if evaluation_split == train_split else split_rows(evaluation_split)
@@ -183,14 +186,14 @@ def has_rows(dataset: str, data_dir: str | Path) -> bool:
     return folder is not None and bool(_split_files(folder))
 
 
-def _load(dataset: str, source: DataSource, split: str | None) -> Any:
+def _load(dataset: str, source: DataSource, split: str | None, streaming: bool) -> Any:
     arguments = {key: getattr(source, key) for key in ("name", "data_dir", "data_files", "revision")}
     arguments = {key: value for key, value in arguments.items() if value is not None}
     if source.path == "csv" and all(".tsv" in Path(file).name for file in _flat(source.data_files)):
         arguments["sep"] = "\t"
     what = f"Data set {dataset!r}" if split is None else f"Split {split!r} of data set {dataset!r}"
     try:
-        rows = load_dataset(source.path, split=split, **arguments)
+        rows = load_dataset(source.path, split=split, streaming=streaming, **arguments)
     # load_dataset raises a dozen types for what is one matter to the reader: these rows are not to be had.
     except Exception as error:
         root: BaseException = error
@@ -204,7 +207,7 @@ def _load(dataset: str, source: DataSource, split: str | None) -> Any:
         ):
             raise DataError(f"{what} has no rows.") from error
         raise DataError(f"{what} cannot be loaded: load_dataset({source.path!r}) says: {root}") from error
-    if split is not None and not len(rows):
+    if split is not None and not streaming and not len(rows):
         raise DataError(f"{what} has no rows.")
     return rows
 

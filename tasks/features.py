@@ -19,11 +19,11 @@ the tokenizer and the lengths, so that a change to one of them makes new feature
 import copy
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from datasets import Dataset, Features, List, Value
+from datasets import Dataset, Features, IterableDataset, List, Value
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
@@ -103,6 +103,17 @@ class FeatureBuilder:
         """
         return self._build(task, rows, task_id, evaluation=False)
 
+    def streaming(self, task: Task, rows: IterableDataset, task_id: int) -> IterableDataset:
+        """As `training`, made when they are asked for."""
+        return rows.map(
+            self._features_of(task, task_id, evaluation=False),
+            with_indices=True,
+            batched=True,
+            batch_size=100,
+            remove_columns=rows.column_names or list(next(iter(rows), {})),
+            features=Features(_TRAINING_FEATURES),
+        )
+
     def evaluation(self, task: Task, rows: Dataset, task_id: int = -1) -> Dataset:
         """Features to score and search on. Rows without label are kept where the task has answer choices.
 
@@ -129,15 +140,7 @@ class FeatureBuilder:
             + self._settings
         )
         features = rows.map(
-            partial(
-                _batch_features,
-                task=task,
-                task_id=task_id,
-                tokenizer=self.tokenizer,
-                max_source_length=self.max_source_length,
-                max_target_length=self.max_target_length,
-                evaluation=evaluation,
-            ),
+            self._features_of(task, task_id, evaluation),
             with_indices=True,
             batched=True,
             remove_columns=rows.column_names,
@@ -153,6 +156,17 @@ class FeatureBuilder:
         if len(features) < len(rows):
             logger.info(f"Task {task.name!r}: {len(rows) - len(features)} of {len(rows)} rows have no example.")
         return features
+
+    def _features_of(self, task: Task, task_id: int, evaluation: bool) -> Callable[..., dict[str, list]]:
+        return partial(
+            _batch_features,
+            task=task,
+            task_id=task_id,
+            tokenizer=self.tokenizer,
+            max_source_length=self.max_source_length,
+            max_target_length=self.max_target_length,
+            evaluation=evaluation,
+        )
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:

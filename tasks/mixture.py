@@ -5,14 +5,16 @@ in proportion to size. That is done by selecting rows per task once and concaten
 right proportions, and a task's rows are tokenised and cached on their own.
 """
 
+import copy
 import random
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import datasets
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset, IterableDataset, concatenate_datasets, interleave_datasets
 from tqdm import tqdm
 
+from .data import DataError
 from .features import FeatureBuilder
 from .task import Task
 
@@ -108,6 +110,47 @@ def training_mixture(
         if bars_were_on:
             datasets.enable_progress_bars()
     return concatenate_datasets(parts)
+
+
+def streaming_mixture(
+    tasks: Sequence[Task],
+    rows: Mapping[str, IterableDataset],
+    builder: FeatureBuilder,
+    cap: int = 50_000,
+    mixing: Mixing = "proportional",
+    temperature: float = 2.0,
+    seed: int = 42,
+) -> IterableDataset:
+    """Training features of all tasks without end, read and made when they are asked for.
+
+    Which task is next is drawn with the probabilities that tasks have in `training_mixture`, which takes reading each
+    data set once, up to `cap` rows. A task gets its data set's rows from the first to the last, in the order of the
+    files, and then again: a cap limits how often they come, not which ones do.
+
+    Args:
+        tasks, builder, cap, mixing, temperature: As for `training_mixture`.
+        rows: Training rows of each data set, as streams.
+        seed: Of the draws.
+
+    Returns:
+        Columns `input_ids`, `labels`, `task_id`; neither length nor end. Its `state_dict` is exact.
+
+    Raises:
+        DataError: A data set has no rows.
+    """
+    sizes = {}
+    for dataset in tqdm({task.dataset: None for task in tasks}, desc="Counting rows"):
+        sizes[dataset] = sum(1 for _ in rows[dataset].take(cap))
+        if not sizes[dataset]:
+            raise DataError(f"Data set {dataset!r} has no rows.")
+    counts = mixture_counts([task.dataset for task in tasks], sizes, cap, mixing, temperature)
+    streams = [
+        # A copy, since each keeps its own place.
+        builder.streaming(task, copy.deepcopy(rows[task.dataset]), task_id).repeat(None)
+        for task_id, task in enumerate(tasks)
+    ]
+    probabilities = [count / sum(counts) for count in counts]
+    return interleave_datasets(streams, probabilities=probabilities, seed=seed, stopping_strategy="all_exhausted")
 
 
 def _apportion(total: int, weights: Sequence[float]) -> list[int]:

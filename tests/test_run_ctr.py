@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 
 import pytest
 import torch
@@ -148,6 +149,31 @@ def test_templates_are_chosen_by_the_variety_of_the_raw_answers(project):
     run_ctr.main(flags(project, **TRAINING | SEARCHES, do_eval=True, templates_per_dataset=1))
     scores, _ = load_scores(project / "out" / "report.json")
     assert len({s.template for s in scores}) == 1
+
+
+def test_training_rows_can_be_streamed(project):
+    settings = {**TRAINING, "streaming": True, "eval_strategy": "steps", "eval_steps": 5, "max_eval_samples": 7}
+    run_ctr.main(flags(project, **settings))
+    assert {path.name for path in (project / "cache").rglob("*.arrow")} == set()
+    state = json.loads((project / "out" / "trainer_state.json").read_text())
+    assert state["global_step"] == 10 and "eval_accuracy_shapes/plain" in state["log_history"][1]
+    assert (project / "out" / "checkpoint-5" / "stream_0_of_1.json").is_file()
+    weights = (project / "out" / "model.safetensors").read_bytes()
+    # As if it had been killed after the first checkpoint.
+    shutil.rmtree(project / "out" / "checkpoint-10")
+    (project / "out" / "train_results.json").unlink()
+    run_ctr.main(flags(project, **settings))
+    assert (project / "out" / "model.safetensors").read_bytes() == weights
+
+
+def test_a_run_goes_on_with_its_steps_split_otherwise(project):
+    run_ctr.main(flags(project, **TRAINING))
+    whole = CTRForConditionalGeneration.from_pretrained(project / "out").state_dict()
+    shutil.rmtree(project / "out" / "checkpoint-10")
+    (project / "out" / "train_results.json").unlink()
+    run_ctr.main(flags(project, **TRAINING, per_device_train_batch_size=4, gradient_accumulation_steps=2))
+    split = CTRForConditionalGeneration.from_pretrained(project / "out").state_dict()
+    assert all(torch.allclose(whole[name], split[name], atol=1e-4) for name in whole)
 
 
 def test_the_language_model_in_half_precision(project):

@@ -1,10 +1,13 @@
+import json
 from collections import Counter
+from itertools import islice
 
 import pytest
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 
+from tasks.data import DataError
 from tasks.features import FeatureBuilder
-from tasks.mixture import mixture_counts, mixture_rows, training_mixture
+from tasks.mixture import mixture_counts, mixture_rows, streaming_mixture, training_mixture
 from tasks.task import Task
 from tasks.template import Template
 
@@ -79,3 +82,46 @@ def test_a_task_added_at_the_end_changes_nothing_before_it(tokenizer):
     assert after.select(range(len(before))).to_list() == before.to_list()
     other_seed = training_mixture(tasks[:2], rows, builder, cap=4, seed=1)
     assert other_seed.to_list() != before.to_list()
+
+
+def streams(rows: dict[str, Dataset], num_shards: int = 1) -> dict[str, IterableDataset]:
+    return {name: part.to_iterable_dataset(num_shards=num_shards) for name, part in rows.items()}
+
+
+def test_a_stream_has_the_features_of_the_stored_mixture_again_and_again(tokenizer):
+    tasks, rows = animal_tasks()
+    builder = FeatureBuilder(tokenizer)
+    stored = {str(row) for row in training_mixture(tasks, rows, builder)}
+    stream = streaming_mixture(tasks, streams(rows), builder)
+    seen = [str(row) for row in stream.take(300)]
+    assert set(seen) == stored
+    assert min(Counter(seen).values()) > 5
+
+
+def test_a_stream_draws_tasks_with_the_probabilities_of_the_mixture(tokenizer):
+    tasks, rows = animal_tasks()
+    drawn = Counter(
+        row["task_id"] for row in streaming_mixture(tasks, streams(rows), FeatureBuilder(tokenizer), cap=6).take(800)
+    )
+    # 3, 3 and 2 examples
+    assert [drawn[task] / 800 for task in range(3)] == pytest.approx([3 / 8, 3 / 8, 2 / 8], abs=0.05)
+
+
+def test_a_stream_goes_on_exactly_where_it_was(tokenizer):
+    tasks, rows = animal_tasks()
+    stream = streaming_mixture(tasks, streams(rows, num_shards=2), FeatureBuilder(tokenizer))
+    seen, states = [], []
+    for row in islice(stream, 60):
+        seen.append(row)
+        states.append(json.dumps(stream.state_dict()))
+    for used in (1, 17, 40):
+        again = streaming_mixture(tasks, streams(rows, num_shards=2), FeatureBuilder(tokenizer))
+        again.load_state_dict(json.loads(states[used - 1]))
+        assert list(islice(again, 60 - used)) == seen[used:]
+
+
+def test_a_stream_without_rows_is_named(tokenizer):
+    tasks, rows = animal_tasks()
+    empty = streams(rows) | {"b": streams(rows)["b"].filter(lambda row: False)}
+    with pytest.raises(DataError, match="Data set 'b' has no rows"):
+        streaming_mixture(tasks, empty, FeatureBuilder(tokenizer))
