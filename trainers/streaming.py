@@ -24,7 +24,7 @@ class StreamedBatches(IterableDataset):
     buffer are used up with it. From there another one goes on with the very next batch, having read that buffer again.
 
     Args:
-        stream: Examples without end; each process takes its share, whole shards where they divide evenly.
+        stream: Examples without end; each process takes its share, whole files where they divide evenly.
         collate: Makes a batch of examples.
         batch_size: Examples of a batch.
         step_batches: Batches of this process per optimiser step.
@@ -49,7 +49,7 @@ class StreamedBatches(IterableDataset):
         self.batch_size = batch_size
         self.step_size = batch_size * step_batches
         self.buffer_size = max(BUFFER_SIZE // self.step_size, 1) * self.step_size  # no short batches
-        self.seed = seed
+        self.seed, self.process_index, self.num_processes = seed, process_index, num_processes
         self.position = position
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -60,9 +60,9 @@ class StreamedBatches(IterableDataset):
         rows = iter(self.stream)
         while examples := list(islice(rows, self.buffer_size)):
             stream = json.dumps(before)
-            order = list(
-                LengthGroupedBatchOrder([len(e["input_ids"]) for e in examples], self.step_size, self.seed + number)
-            )
+            # Other for each process: where they split files, the draws of tasks are the same.
+            seed = self.seed + number * self.num_processes + self.process_index
+            order = list(LengthGroupedBatchOrder([len(e["input_ids"]) for e in examples], self.step_size, seed))
             batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
             for place in range(used, len(batches)):
                 batch = self.collate([examples[i] for i in batches[place]])
