@@ -20,7 +20,7 @@ GradientsOfTerms = Callable[
 
 @dataclass(frozen=True)
 class Objective:
-    """A value per code, lower is better.
+    """A value per code, lower is better. Terms are multiplied by the examples' weights.
 
     Args:
         name: Stands in results and traces.
@@ -48,7 +48,7 @@ class Objective:
 
 def gold_loss_terms(scorer: CodeScorer, codes: torch.LongTensor, examples: torch.LongTensor | None) -> torch.Tensor:
     """The paper's: negative log-likelihood of the gold target."""
-    return scorer.gold_losses_per_example(codes, examples)
+    return scorer.gold_losses_per_example(codes, examples) * _weights(scorer.prompt_scorer, examples)
 
 
 def choice_loss_terms(scorer: CodeScorer, codes: torch.LongTensor, examples: torch.LongTensor | None) -> torch.Tensor:
@@ -59,7 +59,8 @@ def choice_loss_terms(scorer: CodeScorer, codes: torch.LongTensor, examples: tor
     """
     answers = scorer.require_answers("The normalized loss")
     answers = answers if examples is None else answers[examples]
-    return choice_cross_entropy(scorer.choice_log_likelihoods(codes, examples), answers)
+    losses = choice_cross_entropy(scorer.choice_log_likelihoods(codes, examples), answers)
+    return losses * _weights(scorer.prompt_scorer, examples)
 
 
 def choice_cross_entropy(scores: torch.Tensor, answers: torch.LongTensor) -> torch.Tensor:
@@ -72,14 +73,22 @@ def error_terms(scorer: CodeScorer, codes: torch.LongTensor, examples: torch.Lon
     """1 where the likeliest choice, the first of equals, is not the gold one."""
     answers = scorer.require_answers("The accuracy")
     answers = answers if examples is None else answers[examples]
-    return (first_argmax(scorer.choice_log_likelihoods(codes, examples)) != answers).double()
+    wrong = first_argmax(scorer.choice_log_likelihoods(codes, examples)) != answers
+    return wrong * _weights(scorer.prompt_scorer, examples)
+
+
+def _weights(scorer: PromptScorer, examples: torch.LongTensor | None) -> torch.DoubleTensor:
+    return scorer.weights if examples is None else scorer.weights[examples]
 
 
 def gold_loss_gradients(
     scorer: PromptScorer, prompts: torch.Tensor, examples: torch.LongTensor | None = None
 ) -> tuple[torch.DoubleTensor, torch.Tensor]:
     """`gold_loss_terms` of prompt vectors, with gradients."""
-    return scorer.term_gradients(prompts, lambda scores, _: -scores.squeeze(1), "gold", examples)
+    weights = scorer.weights.to(scorer.device)
+    return scorer.term_gradients(
+        prompts, lambda scores, numbers: -scores.squeeze(1) * weights[numbers], "gold", examples
+    )
 
 
 def choice_loss_gradients(
@@ -87,8 +96,12 @@ def choice_loss_gradients(
 ) -> tuple[torch.DoubleTensor, torch.Tensor]:
     """`choice_loss_terms` of prompt vectors, with gradients."""
     answers = scorer.require_answers("The normalized loss").to(scorer.device)
+    weights = scorer.weights.to(scorer.device)
     return scorer.term_gradients(
-        prompts, lambda scores, numbers: choice_cross_entropy(scores, answers[numbers]), "choices", examples
+        prompts,
+        lambda scores, numbers: choice_cross_entropy(scores, answers[numbers]) * weights[numbers],
+        "choices",
+        examples,
     )
 
 
@@ -117,6 +130,14 @@ def resolve_objective(
             raise ValueError(f"There is no objective '{objective}': choose one of {', '.join(OBJECTIVES)}.")
         return OBJECTIVES[objective]
     return objective
+
+
+def require_gradients(objective: Objective | UserObjective) -> None:
+    """Raises a ValueError where an objective has no gradients."""
+    if not isinstance(objective, Objective) or objective.gradients is None:
+        raise ValueError(
+            f"The objective '{objective_name(objective)}' has no gradients: choose 'normalized_loss' or 'loss'."
+        )
 
 
 def objective_name(objective: Objective | UserObjective) -> str:

@@ -13,18 +13,22 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from tqdm.auto import tqdm
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
-from transformers.utils import logging
 
 from modeling_ctr import CTREncoder, CTRForConditionalGeneration
 from modeling_ctr.configuration_ctr import SUPPORTED_BACKBONES
 
-logger = logging.get_logger(__name__)
+from .processes import (
+    is_main_process,
+    join_lists,
+    of_main_process,
+    own_share,
+    require_same,
+    sum_over_processes,
+)
+from .token_budget import TokenBudget
 
-# Tokens per batch where the user names no budget: enough to keep a CPU's caches or an accelerator busy.
-DEFAULT_TOKEN_BUDGET = {"cpu": 2048}
-ACCELERATOR_TOKEN_BUDGET = 65536
-# What a backward pass needs is kept for as many tokens as a forward pass has at a time, divided by this.
-GRADIENT_SHARE = 8
+# Backward passes keep every layer's activations: at most so many tokens at a time.
+GRADIENT_TOKEN_BUDGET = 8192
 # A batch ends where the next text is shorter than this share of its longest, once it holds this share of the budget.
 MAX_PADDING, MIN_FILL = 0.1, 0.25
 
@@ -64,11 +68,15 @@ class PromptScorer:
     token budget, without padding to fixed lengths. Results do not depend on the batches, up to rounding (about 1e-6
     of the value in float32).
 
+    In a run of several processes (see `search.processes`) each of them scores a share of the pairs, and all have all
+    results; every process must call the same methods in the same order.
+
     Args:
         model: A CTR model, or any seq2seq language model (for one with prompt vectors: T5, mT5, UMT5 or BART).
         examples: Rows with `input_ids`, and `labels` and/or `choice_ids` with `answer` (the gold choice, -1 or absent
             where it is unknown), all as token ids without padding.
-        token_budget: Encoder tokens per batch. Default: 2,048 on a CPU, 65,536 elsewhere. Halved when memory ends.
+        token_budget: Encoder tokens per batch, halved when memory ends. Default: 2,048 on a CPU, 65,536 elsewhere,
+            doubled as long as larger batches turn out faster.
         autocast_dtype: Run the language model under autocast with this dtype; losses are float32 in any case.
         progress: Show a bar over the pairs.
 
@@ -84,15 +92,14 @@ class PromptScorer:
         autocast_dtype: torch.dtype | None = None,
         progress: bool = False,
     ):
-        if token_budget is not None and token_budget < 1:
-            raise ValueError(f"The token budget must be at least 1, but is {token_budget}.")
         self.model = model
         self.language_model = model.backbone if isinstance(model, CTRForConditionalGeneration) else model
         self.device = self.language_model.get_input_embeddings().weight.device
-        self.token_budget = token_budget or DEFAULT_TOKEN_BUDGET.get(self.device.type, ACCELERATOR_TOKEN_BUDGET)
+        self._budget = TokenBudget(self.device, token_budget)
+        self._gradient_budget = TokenBudget(self.device, token_budget, GRADIENT_TOKEN_BUDGET)
         self.autocast_dtype = autocast_dtype
         self.progress = progress
-        self.pairs_scored = 0  # (prompt, example) pairs that went through the language model
+        self.pairs_scored = 0  # (prompt, example) pairs that went through the language model, in all processes
 
         rows = [_checked(row, number) for number, row in enumerate(examples)]
         if not rows:
@@ -100,6 +107,7 @@ class PromptScorer:
         self.num_examples = len(rows)
         self.lengths = torch.tensor([len(row["input_ids"]) for row in rows])
         self.answers = torch.tensor([row["answer"] for row in rows])  # (num_examples,), -1 where unknown
+        self.weights = torch.tensor([row["weight"] for row in rows], dtype=torch.float64)  # (num_examples,)
         self._inputs = _padded([row["input_ids"] for row in rows], 0).to(self.device)
         with_choices = sum(row["choice_ids"] is not None for row in rows)
         if 0 < with_choices < len(rows):
@@ -114,8 +122,19 @@ class PromptScorer:
         )
         digest = hashlib.sha256(json.dumps(rows, sort_keys=True).encode())
         self.data_fingerprint = digest.hexdigest()[:32]
+        require_same(self.data_fingerprint, "examples")
 
     # ------------------------------------------------------------------------------------------ what is known
+
+    @property
+    def token_budget(self) -> int:
+        """Encoder tokens per batch, by now."""
+        return self._budget.tokens
+
+    @property
+    def first_token_budget(self) -> int:
+        """What it was in the beginning: the same in all processes of a run."""
+        return self._budget.first
 
     @property
     def has_choices(self) -> bool:
@@ -199,7 +218,7 @@ class PromptScorer:
             **kwargs: For transformers' `generate`, e.g. `max_new_tokens` or `num_beams`.
         """
         prompts = self._checked_prompts(prompts)
-        outputs: list[list[list[int]]] = [[[] for _ in range(self.num_examples)] for _ in prompts]
+        generated: list[tuple[int, int, list[int]]] = []
         config = self.language_model.generation_config
         end = {config.eos_token_id} if isinstance(config.eos_token_id, int) else set(config.eos_token_id or ())
 
@@ -214,10 +233,13 @@ class PromptScorer:
                 prompt_ids.tolist(), example_ids.tolist(), ids[:, 1:].tolist(), strict=True
             ):
                 stop = next((i for i, token in enumerate(row) if token in end), len(row))
-                outputs[prompt][example] = row[:stop]
+                generated.append((prompt, example, row[:stop]))
 
         wanted = torch.ones(len(prompts), self.num_examples, dtype=torch.bool)
         self._run(wanted, prompts.shape[1], generate_batch)
+        outputs: list[list[list[int]]] = [[[] for _ in range(self.num_examples)] for _ in prompts]
+        for prompt, example, ids in join_lists(generated):
+            outputs[prompt][example] = ids
         return outputs
 
     @torch.inference_mode()
@@ -228,17 +250,17 @@ class PromptScorer:
         prompts = self._checked_prompts(prompts)
         if wanted is None:
             wanted = torch.ones(len(prompts), self.num_examples, dtype=torch.bool)
-        width = max(len(rows) for rows in targets.of_example)
-        scores = torch.full(
-            (len(prompts), self.num_examples, width), math.nan, dtype=torch.float64, device=self.device
-        )
+        counts = torch.tensor([len(rows) for rows in targets.of_example])
+        width = int(counts.max())
+        scores = torch.zeros(len(prompts), self.num_examples, width, dtype=torch.float64, device=self.device)
 
         def score_batch(prompt_ids: torch.LongTensor, example_ids: torch.LongTensor) -> None:
             pair, slot, values = self._target_scores(prompts, targets, prompt_ids, example_ids)
             scores[prompt_ids[pair].to(self.device), example_ids[pair].to(self.device), slot.to(self.device)] = values
 
         self._run(wanted, prompts.shape[1], score_batch)
-        return scores.cpu()
+        scored = wanted[..., None] & (torch.arange(width) < counts[:, None])
+        return sum_over_processes(scores).cpu().masked_fill(~scored, math.nan)
 
     def term_gradients(
         self,
@@ -281,8 +303,9 @@ class PromptScorer:
             gradients.add_(gradient.float())
 
         with torch.inference_mode(False), torch.enable_grad(), frozen(self.language_model):
-            self._run(wanted, prompts.shape[1], differentiate, GRADIENT_SHARE)
-        return terms, gradients
+            # Not shared out: sums in another order would rank nearly equal gradients in another order.
+            self._run(wanted, prompts.shape[1], differentiate, self._gradient_budget, shared=False)
+        return of_main_process(terms), of_main_process(gradients)
 
     # ------------------------------------------------------------------------------------------ the model
 
@@ -349,9 +372,10 @@ class PromptScorer:
         # The rest, longest targets first, in chunks that bound the copies of keys and values and the logits.
         order = lengths[target].argsort(descending=True, stable=True)
         order = order[lengths[target[order]] > first]
+        budget = min(self.token_budget, self.first_token_budget)  # vocabularies are large
         while len(order):
             steps = int(lengths[target[order[0]]]) - first
-            size = max(1, min(4 * self.token_budget // hidden.shape[1], self.token_budget // (2 * steps)))
+            size = max(1, min(4 * budget // hidden.shape[1], budget // (2 * steps)))
             rows, order = order[:size], order[size:]
             labels = tokens[target[rows].to(self.device), : first + steps]
             pairs = pair[rows].to(self.device)
@@ -406,46 +430,52 @@ class PromptScorer:
         wanted: torch.BoolTensor,
         prompt_length: int,
         run_batch: Callable[[torch.LongTensor, torch.LongTensor], None],
-        share: int = 1,
+        budget: TokenBudget | None = None,
+        shared: bool = True,
     ) -> None:
         """Call `run_batch(prompt_ids, example_ids)` until all wanted pairs are done; halve the budget without memory.
 
-        Batches fill the budget divided by `share`.
+        The budget is that for scoring if not given. With `shared`, the processes share the pairs.
         """
+        budget = budget or self._budget
         # By length, so that batches need little padding and the largest comes first; all prompts of an example
         # stand together and have one length.
         order = self.lengths.argsort(descending=True, stable=True)
         example_rank, prompt_ids = wanted[:, order].T.nonzero(as_tuple=True)
         example_ids = order[example_rank]
+        self.pairs_scored += len(example_ids)
+        if shared:
+            prompt_ids, example_ids = prompt_ids[own_share()], example_ids[own_share()]
         widths = self.lengths[example_ids] + prompt_length
         done = 0
         with (
             evaluating(self.model),
             torch.autocast(self.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None),
-            tqdm(total=len(widths), unit="pair", disable=not self.progress, leave=False) as bar,
+            tqdm(
+                total=len(widths), unit="pair", disable=not (self.progress and is_main_process()), leave=False
+            ) as bar,
         ):
             while done < len(widths):
-                end = self._batch_end(widths, done, self.token_budget / share)
+                end = self._batch_end(widths, done, budget.tokens)
                 out_of_memory = False
                 try:
+                    start = budget.clock()
                     run_batch(prompt_ids[done:end], example_ids[done:end])
+                    budget.note(int(widths[done]) * (end - done), budget.clock() - start)
                 except RuntimeError as error:
                     if not should_reduce_batch_size(error) or end - done == 1:
                         raise
                     out_of_memory = True  # freed outside this block, where the error no longer holds the tensors
                 if out_of_memory:
-                    used = int(widths[done]) * (end - done) * share
-                    self.token_budget = max(1, min(self.token_budget, used) // 2)
+                    budget.out_of_memory(int(widths[done]) * (end - done))
                     clear_device_cache(garbage_collection=True)
-                    logger.warning(f"Out of memory: going on with a token budget of {self.token_budget}.")
                     continue
-                self.pairs_scored += end - done
                 bar.update(end - done)
                 done = end
 
-    def _batch_end(self, widths: torch.LongTensor, start: int, budget: float) -> int:
+    def _batch_end(self, widths: torch.LongTensor, start: int, budget: int) -> int:
         width = int(widths[start])
-        end = min(len(widths), start + max(1, int(budget // width)))
+        end = min(len(widths), start + max(1, budget // width))
         long_enough = start + int((widths[start:end] >= (1 - MAX_PADDING) * width).sum())
         return long_enough if (long_enough - start) * width >= MIN_FILL * budget else end
 
@@ -498,12 +528,17 @@ def _checked(row: Mapping[str, Any], number: int) -> dict[str, Any]:
             raise ValueError(f"Example {number} has {'an empty answer choice' if choices else 'no answer choices'}.")
         if not -1 <= answer < len(choices):
             raise ValueError(f"Example {number} has the answer {answer}, but only {len(choices)} choices.")
+    weight = row.get("weight")
+    weight = 1.0 if weight is None else float(weight)
+    if not 0 <= weight < math.inf:
+        raise ValueError(f"Example {number} has the weight {weight}.")
     gold = labels or (choices[answer] if choices is not None and answer >= 0 else None)
     return {
         "input_ids": [int(token) for token in row["input_ids"]],
         "choice_ids": choices,
         "answer": answer,
         "gold": gold,
+        "weight": weight,
     }
 
 

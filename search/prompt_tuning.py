@@ -15,7 +15,8 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
-from .objectives import Objective, is_better, resolve_objective
+from .objectives import Objective, is_better, require_gradients, resolve_objective
+from .processes import is_main_process, num_processes
 from .prompt_scorer import PromptScorer
 from .results import HeldBackLoss, PromptTuningResult
 
@@ -83,11 +84,7 @@ def tune_prompt(
             raise ValueError(f"`{name}` must be at least 1, but is {value}.")
     scorer = PromptScorer(model, examples, token_budget)
     objective = resolve_objective(objective, scorer)
-    if not isinstance(objective, Objective) or objective.gradients is None:
-        raise ValueError(
-            f"The objective '{getattr(objective, 'name', objective)}' has no gradients: tune by 'normalized_loss' or "
-            "'loss'."
-        )
+    require_gradients(objective)
     if not 0 <= held_back < scorer.num_examples:
         raise ValueError(
             f"`held_back` must be from 0 to {scorer.num_examples - 1} of the {scorer.num_examples} examples, but is "
@@ -116,7 +113,7 @@ def tune_prompt(
         return sum(seen.step > best_step for seen in looks) < patience
 
     try:
-        with tqdm(total=steps, unit="step", desc="prompt tuning", disable=not progress) as bar:
+        with tqdm(total=steps, unit="step", desc="prompt tuning", disable=not (progress and is_main_process())) as bar:
             going_on = not held_back or look(0)
             for step in range(1, steps + 1):
                 terms, gradients = objective.gradients(scorer, vectors.detach()[None], seen)
@@ -136,7 +133,7 @@ def tune_prompt(
                     stopped = "held_back_loss"
                     break
     except KeyboardInterrupt:
-        if not losses:
+        if not losses or num_processes() > 1:  # the processes may have been interrupted at different steps
             raise
         stopped = "interrupted"
         logger.warning("Prompt tuning was interrupted; its result is the best prompt so far.")
@@ -171,11 +168,13 @@ def vocabulary_prompt(model: PreTrainedModel, length: int, seed: int) -> torch.T
 
 
 def save_prompt_adapter(vectors: torch.Tensor, model: PreTrainedModel, folder: str | os.PathLike) -> None:
-    """Write prompt vectors `(prompt_length, width)` as a peft prompt-tuning adapter.
+    """Write prompt vectors `(prompt_length, width)` as a peft prompt-tuning adapter, from the main process.
 
     `PeftModel.from_pretrained(language_model, folder)` loads it, where `language_model` is the one that the vectors
     were tuned for: `model.backbone` of a CTR model.
     """
+    if not is_main_process():
+        return
     folder = Path(folder)
     language_model = getattr(model, "backbone", model)
     config = PromptTuningConfig(

@@ -2,12 +2,14 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError
+
+from .processes import is_main_process
 
 Result = TypeVar("Result", bound="SearchResult")
 
@@ -16,7 +18,9 @@ class SearchResult:
     """Saving and loading, for the dataclasses below."""
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write as JSON; the file is there complete or not at all."""
+        """Write as JSON; the file is there complete or not at all. Of several processes only the main one writes."""
+        if not is_main_process():
+            return
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(path.name + ".tmp")
@@ -50,8 +54,9 @@ def _from_dict(cls: type, data: Any) -> Any:
     if not isinstance(data, dict):
         raise ValueError(f"expected the fields of a {cls.__name__}, got {data!r}")
     names = {f.name for f in fields(cls)}
-    if names != set(data):
-        missing, unknown = sorted(names - set(data)), sorted(set(data) - names)
+    required = {f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING}
+    missing, unknown = sorted(required - set(data)), sorted(set(data) - names)
+    if missing or unknown:
         raise ValueError(f"missing fields {missing}, unknown fields {unknown} of {cls.__name__}")
     hints = get_type_hints(cls)
     values = {}
@@ -77,6 +82,7 @@ class Evaluation:
         at_least: A lower bound of the value, for pruned codes.
         examples_left: On how many examples a pruned code was not evaluated.
         terms: The value's terms by example, in searches that prune.
+        raced: Whether a pruned code was dropped because it was unlikely to become better, not because it could not.
     """
 
     start: int
@@ -87,6 +93,7 @@ class Evaluation:
     at_least: float | None = None
     examples_left: int = 0
     terms: list[float] | None = None
+    raced: bool = False
 
 
 @strict
@@ -101,22 +108,25 @@ class ScoredCode:
 @strict
 @dataclass
 class BitwiseSearchResult(SearchResult):
-    """Result of [`BitwiseSearch`].
+    """Result of [`BitwiseSearch`] and [`PopulationSearch`].
 
     Args:
         code: The best code found.
         loss: Its value of the objective; lower is better.
         objective: Name of the objective.
         evaluations: Number of distinct codes evaluated, those tried as a start included.
-        stopped: Why it ended: "local_optimum", "epochs", "max_evaluations" or "interrupted" (of the last start).
+        stopped: Why it ended (of the last start): "local_optimum", "patience", "epochs", "generations",
+            "max_evaluations", "max_seconds" or "interrupted".
         starts: The code each start began with, with its value.
         best_of_starts: The best code each start found.
-        positions: The positions that were varied, in order, for each start.
+        positions: The positions that were varied, in order, for each start; that of the most promising code with
+            gradients, none for a population.
         top: The best codes among those evaluated completely, best first.
         trace: Every evaluation, in order.
         pairs_pruned: Pairs of a code and an example that pruning left out.
         seed: Seed of the random walk.
-        order: "random" or "cyclic".
+        order: "random", "cyclic", "gradient" or "population".
+        gradients: Number of backward passes over all examples. One takes about as long as three evaluations.
     """
 
     code: list[int]
@@ -132,6 +142,7 @@ class BitwiseSearchResult(SearchResult):
     pairs_pruned: int
     seed: int
     order: str
+    gradients: int = 0
 
 
 @strict

@@ -1,3 +1,4 @@
+import itertools
 import json
 import os
 import random
@@ -10,7 +11,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from search import BitwiseSearch, CodeScorer, best_training_code, full_code_space, pruning, task_code_space
+from search import (
+    OBJECTIVES,
+    BitwiseSearch,
+    CodeScorer,
+    Objective,
+    best_training_code,
+    evaluations,
+    full_code_space,
+    pruning,
+    results,
+    task_code_space,
+)
+from search.gradient_guide import promising_variants
 from search.objectives import is_better
 
 from .conftest import make_examples, make_model
@@ -230,6 +243,125 @@ def test_objectives_and_token_budgets(model, examples, objective):
     assert results[0].top[0].loss == min(t.loss for t in results[0].top)
 
 
+# -------------------------------------------------------------------------------------------------- gradients
+
+
+def neighbours(code, space):
+    return [(*code[:i], v, *code[i + 1 :]) for i, values in enumerate(space) for v in values if v != code[i]]
+
+
+@pytest.mark.parametrize("objective", ["normalized_loss", "loss"])
+def test_variants_are_ranked_by_the_first_order(model, examples, objective):
+    scorer, code, space = CodeScorer(model, examples), (1, 2, 3), full_code_space(3, 12)
+    ranked = promising_variants(scorer, OBJECTIVES[objective], code, space)
+    assert len(ranked) == len(set(ranked)) == 33
+
+    def value(prompt):
+        return OBJECTIVES[objective].gradients(scorer.prompt_scorer, prompt[None], None)[0].sum().item()
+
+    prompt = model.prompt_vectors(torch.tensor([code]))[0].detach()
+    slopes = []
+    for position, v in ranked:
+        other = model.prompt_vectors(torch.tensor([(*code[:position], v, *code[position + 1 :])]))[0].detach()
+        step = 1e-2 * (other - prompt)
+        slopes.append((value(prompt + step) - value(prompt - step)) / 2e-2)
+    assert slopes[0] < 0
+    scale = max(map(abs, slopes))
+    assert all(a < b + 0.01 * scale for a, b in zip(slopes, slopes[1:], strict=False))
+
+
+def test_a_gradient_search_ends_where_no_neighbour_is_better(model, examples):
+    scorer, space = CodeScorer(model, examples), task_code_space(model)
+    result = BitwiseSearch(scorer, space, order="gradient", candidates=5, **QUIET).run()
+    assert result.stopped == "local_optimum" and result.loss < result.starts[0].loss
+    values = OBJECTIVES["normalized_loss"](scorer, torch.tensor(neighbours(result.code, space)))
+    assert not any(is_better(value, result.loss) for value in values.tolist())
+    codes = [tuple(e.code) for e in result.trace]
+    assert len(codes) == len(set(codes)) == result.evaluations
+    steps = {e.step for e in result.trace}
+    assert result.gradients <= len(steps) + 1 and len(result.positions[0]) == len(steps - {-1})
+    assert all(sum(e.step == step for e in result.trace) <= 5 for step in steps - {-1})
+
+
+def test_the_first_step_tries_the_most_promising(model, examples):
+    scorer, space = CodeScorer(model, examples), full_code_space(3, 12)
+    search = BitwiseSearch(scorer, space, "loss", [1, 2, 3], order="gradient", candidates=4, **QUIET)
+    ranked = promising_variants(scorer, OBJECTIVES["loss"], (1, 2, 3), space)[:4]
+    first = [e for e in search.run().trace if e.step == 0]
+    assert [(e.position, e.code[e.position]) for e in first] == ranked
+
+
+def test_several_gradient_starts_have_patience(model, examples):
+    search = lambda **kwargs: BitwiseSearch(  # noqa: E731
+        CodeScorer(model, examples), full_code_space(3, 12), num_starts=3, order="gradient", candidates=3, **QUIET,
+        **kwargs,
+    ).run()  # fmt: skip
+    result = search()
+    assert len(result.starts) == 3 and result.loss == min(best.loss for best in result.best_of_starts)
+    assert result.stopped == "patience"
+    assert search(patience=1).evaluations < result.evaluations < search(patience=9).evaluations
+
+
+def test_gradients_need_an_objective_that_has_them(model, examples):
+    for objective in ("accuracy", distance_to([1, 1, 1])):
+        with pytest.raises(ValueError, match="has no gradients"):
+            BitwiseSearch(CodeScorer(model, examples), full_code_space(3, 12), objective, order="gradient")
+
+
+def test_a_budget_of_seconds(monkeypatch):
+    clock = itertools.count()
+    monkeypatch.setattr(evaluations.time, "monotonic", lambda: next(clock))
+    result = BitwiseSearch(
+        None, full_code_space(3, 6), distance_to([5, 5, 5]), [0, 0, 0], order="cyclic", max_seconds=2.5, **QUIET
+    ).run()
+    assert result.stopped == "max_seconds"
+    assert (result.evaluations, result.code) == (11, [5, 5, 0])  # the start and two steps
+
+
+# ---------------------------------------------------------------------------------------------------- racing
+
+
+def test_a_race_loses_a_better_code_as_seldom_as_it_says():
+    """Terms of two codes, drawn together: whenever the second is better on all examples, it should be kept."""
+
+    class Drawn:
+        num_examples = 32
+        prompt_scorer = None
+
+    generator = torch.Generator().manual_seed(0)
+    lost = trials = 0
+    objective = Objective("drawn", None, mean=True)
+    for seed in range(400):
+        common = torch.rand(32, generator=generator, dtype=torch.float64)
+        terms = common + 0.5 * torch.randn(2, 32, generator=generator, dtype=torch.float64) + 5
+        best, value = terms.mean(1).tolist()
+        if value >= best:
+            continue
+        trials += 1
+        pruner = pruning.Pruner(Drawn, objective, race=0.2, seed=seed)
+        pruner.learn(results.Evaluation(0, 0, 0, [0], best, terms=terms[0].tolist()))
+        lost += any(pruner._has_lost(terms[1, pruner._drawn[:n]], pruner._drawn[:n], best) for n in (4, 8, 16))
+    assert trials > 150
+    assert 0 < lost / trials <= 0.2
+
+
+def test_a_race_saves_more_than_pruning_and_keeps_what_it_dropped_dropped(model):
+    rows = answered_by(model, [1, 2, 3], make_examples(30))
+    kwargs = {"start_codes": [[1, 2, 4], [9, 9, 9]], **QUIET}
+    pruned, raced = (
+        BitwiseSearch(CodeScorer(model, rows, token_budget=100), full_code_space(3, 12), **how, **kwargs).run()
+        for how in ({"prune": True}, {"race": 0.1})
+    )
+    assert raced.pairs_pruned > pruned.pairs_pruned
+    dropped = [tuple(e.code) for e in raced.trace if e.raced]
+    assert dropped and not any(e.raced for e in pruned.trace)
+    for code in dropped:
+        assert [tuple(e.code) for e in raced.trace].count(code) == 1
+    # What it says of its own codes is true.
+    values = OBJECTIVES["normalized_loss"](CodeScorer(model, rows), torch.tensor([raced.code])).tolist()
+    assert raced.loss == pytest.approx(values[0], rel=1e-6)
+
+
 # ---------------------------------------------------------------------------------------------------- pruning
 
 
@@ -301,22 +433,27 @@ def trace_search(path, model, rows, **kwargs):
     return BitwiseSearch(scorer, task_code_space(model), **kwargs), scorer
 
 
-@pytest.mark.parametrize("prune", [False, True])
-def test_a_trace_cut_anywhere_is_completed(tmp_path, model, examples, prune):
+@pytest.mark.parametrize(
+    "kwargs",
+    [{}, {"prune": True}, {"order": "gradient", "candidates": 5}, {"race": 0.2}],
+    ids=["plain", "prune", "gradient", "race"],
+)
+def test_a_trace_cut_anywhere_is_completed(tmp_path, model, examples, kwargs):
     path = tmp_path / "trace.jsonl"
-    search, _ = trace_search(path, model, examples, prune=prune)
+    search, _ = trace_search(path, model, examples, **kwargs)
     expected = search.run()
     content = path.read_bytes()
     assert len(content.splitlines()) == 1 + len(expected.trace)
     for cut in range(0, len(content), 2111):
         path.write_bytes(content[:cut])
         finished = max(0, content[:cut].count(b"\n") - 1)
-        search, scorer = trace_search(path, model, examples, prune=prune)
+        search, scorer = trace_search(path, model, examples, **kwargs)
         result = search.run()
         assert (result.code, result.positions) == (expected.code, expected.positions)
         assert result.loss == pytest.approx(expected.loss, rel=1e-6)
         assert [e.code for e in result.trace] == [e.code for e in expected.trace]
         assert scorer.evaluations <= len(expected.trace) - finished
+        assert result.gradients == expected.gradients
         assert len(path.read_bytes().splitlines()) == 1 + len(expected.trace)
 
 
@@ -429,6 +566,8 @@ def test_ctrl_c_leaves_a_result():
         ({"epochs": 0}, "`epochs` must be at least 1"),
         ({"num_starts": 0}, "`num_starts` must be at least 1"),
         ({"max_evaluations": 0}, "`max_evaluations` must be at least 1"),
+        ({"candidates": 0}, "`candidates` must be at least 1"),
+        ({"race": 5}, "`race` must be an error rate"),
         ({"objective": "f1"}, "no objective 'f1'"),
         ({"start_codes": [[0.5, 1, 2]]}, "must be integers"),
     ],
