@@ -1,11 +1,14 @@
 """Finding the code of a new task: Code Ensemble without labels, Bitwise Search with a few."""
 
 from .bitwise_search import BitwiseSearch
+from .calibration import batch_calibration, contextual_calibration
 from .code_ensemble import CodeEnsemble
 from .code_space import code_space_of, full_code_space, task_code_space
 from .objectives import OBJECTIVES, Objective, generation_objective
+from .population_search import PopulationSearch
 from .prompt_scorer import PromptScorer
 from .prompt_tuning import TunedPrompt, load_prompt_adapter, save_prompt_adapter, tune_prompt, vocabulary_prompt
+from .pseudo_labels import pseudo_labelled
 from .results import BitwiseSearchResult, CodeEnsembleResult, PromptTuningResult, TaskCodeSearchResult
 from .scorer import CodeScorer
 from .task_code_search import best_training_code
@@ -18,15 +21,19 @@ __all__ = [
     "CodeEnsembleResult",
     "CodeScorer",
     "Objective",
+    "PopulationSearch",
     "PromptScorer",
     "PromptTuningResult",
     "TaskCodeSearchResult",
     "TunedPrompt",
+    "batch_calibration",
     "best_training_code",
     "code_space_of",
+    "contextual_calibration",
     "full_code_space",
     "generation_objective",
     "load_prompt_adapter",
+    "pseudo_labelled",
     "save_prompt_adapter",
     "task_code_space",
     "tune_prompt",
