@@ -45,7 +45,7 @@ class SearchCourse:
         start = next(e.start for e in self.trace if e.code == self.code)
         tried = [e for e in self.trace if e.step == -1 and e.value is not None]
         first = next((e for e in self.trace if e.start == start and e.step >= 0), None)
-        if first is not None:  # it differs from its start at one position only
+        if first is not None and first.position is not None:  # it differs from its start at one position only
             tried = [e for e in tried if _without(e.code, first.position) == _without(first.code, first.position)]
         return min(tried, key=lambda e: e.value).code
 
