@@ -62,7 +62,8 @@ def main(argv: list[str] | None = None) -> None:
     if search_args.do_report:
         print_table(join_reports(search_args.do_report, output_dir), output_dir / "report.md")
         return
-    keep_arguments(output_dir, model_args, task_args, search_args, training_args)
+    with training_args.main_process_first():
+        keep_arguments(output_dir, model_args, task_args, search_args, training_args)
 
     known = load_tasks(SHIPPED_TEMPLATES, *task_args.templates_dir)
     train_tasks = select_tasks(known, task_args.train_tasks, task_args.data_dir)
@@ -90,13 +91,15 @@ def main(argv: list[str] | None = None) -> None:
 
     if training_args.do_train:
         model = train(model, train_tasks, rows_of, builder, task_args, training_args)
-    if held_out and training_args.process_index == 0:
+    if held_out:
         settings = held_out_settings(search_args, task_args, training_args.do_eval)
+        model = model.to(training_args.device)
         scores = evaluate_held_out(model, held_out, rows_of, builder, settings, output_dir)
-        if scores:
-            print_table(scores, output_dir / "report.md")
-        if isinstance(model, CTRForConditionalGeneration):
-            share(model, tokenizer, scores, training_args)
+        if training_args.process_index == 0:
+            if scores:
+                print_table(scores, output_dir / "report.md")
+            if isinstance(model, CTRForConditionalGeneration):
+                share(model, tokenizer, scores, training_args)
 
 
 def share(
@@ -206,6 +209,9 @@ def train(
     trainer.save_metrics("train", result.metrics)
     if args.push_to_hub:
         trainer.push_to_hub()
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:  # whose weights may be spread over the processes
+        trainer.accelerator.wait_for_everyone()
+        return type(model).from_pretrained(args.output_dir)
     return model
 
 

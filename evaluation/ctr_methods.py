@@ -10,6 +10,7 @@ from evaluation.protocol import Judge, TemplateExamples, file_name_of, with_comm
 from evaluation.report import Score
 from modeling_ctr import CTRForConditionalGeneration
 from search import BitwiseSearch, CodeEnsemble, CodeScorer, best_training_code, task_code_space
+from search.processes import is_main_process, on_main_process
 from tasks import DataError
 
 BEST_BY_LOSS, BEST_BY_ACCURACY = "training code by loss", "training code by accuracy"
@@ -58,10 +59,9 @@ def search_dataset(
         DataError: Code Ensemble is asked for and a task has no answer choices.
     """
     finished = output_dir / "found_codes.json"
-    if finished.is_file():
-        content = json.loads(finished.read_text(encoding="utf-8"))
-        if content["settings"] == asdict(settings):
-            return [FoundCode(**found) for found in content["found"]]
+    kept = on_main_process(lambda: json.loads(finished.read_text(encoding="utf-8")) if finished.is_file() else None)
+    if kept is not None and kept["settings"] == asdict(settings):
+        return [FoundCode(**found) for found in kept["found"]]
     if settings.code_ensemble:
         for each in examples:
             if not each.task.has_choices:
@@ -77,7 +77,8 @@ def search_dataset(
     if settings.code_ensemble:
         found.append(code_ensemble(model, examples, settings, output_dir))
     content = {"settings": asdict(settings), "found": [asdict(f) for f in found]}
-    finished.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    if is_main_process():
+        finished.write_text(json.dumps(content, indent=1), encoding="utf-8")
     return found
 
 

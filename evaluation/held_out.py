@@ -13,6 +13,7 @@ from evaluation.protocol import Draws, Judge, TemplateExamples, file_name_of, he
 from evaluation.report import Score, load_scores, save_scores, write_report
 from evaluation.tuning_methods import TuningSettings, score_tuning
 from modeling_ctr import CTRForConditionalGeneration
+from search.processes import is_main_process, on_main_process
 from tasks import FeatureBuilder, SplitRows, Task
 
 logger = logging.get_logger(__name__)
@@ -52,6 +53,7 @@ def evaluate_held_out(
     """Run the methods of the settings that fit the model, on each data set, and write reports into `output_dir`.
 
     Codes found with the first seed are added to a CTR model. What an interrupted run finished is not computed again.
+    Of several processes all call this, share the work, and return the same; the main one writes.
 
     Args:
         model: A CTR model, or a plain language model, which is then the T0 baseline.
@@ -88,8 +90,8 @@ def evaluate_held_out(
                     add_codes(model, dataset, found)
             if settings.draws.judged:
                 scores += _scores_of(model, examples, builder, settings, judges, seed, folder)
-                # After each, so that an interrupted run leaves a report of what it did.
-                write_report(scores, output_dir, about)
+                if is_main_process():  # after each, so that an interrupted run leaves a report of what it did
+                    write_report(scores, output_dir, about)
     return scores
 
 
@@ -116,11 +118,9 @@ def _scores_of(
     """Scores of all methods on one data set with one seed; kept in `folder`, as they come where they take long."""
     finished = folder / "scores.json"
     asked = json.loads(json.dumps(asdict(settings)))
-    if finished.is_file():
-        scores, about = load_scores(finished)
-        if about == asked:
-            return scores
-    folder.mkdir(parents=True, exist_ok=True)
+    kept = kept_scores(finished)
+    if kept is not None and kept[1] == asked:
+        return kept[0]
     by_template: dict[str, Judge] = {}
     for each in examples:
         judge = Judge(model, each, builder, settings.length_normalization)
@@ -130,14 +130,14 @@ def _scores_of(
     def tuned(template: str, code: list[int] | None, prefix: str = "") -> list[Score]:
         scores = []
         for method in settings.tuning.methods:
-            kept = folder / f"{method}_{file_name_of(template)}.json"
-            if not kept.is_file():
+            path = folder / f"{method}_{file_name_of(template)}.json"
+            kept = kept_scores(path)
+            if kept is None:
                 logger.info(f"{by_template[template].dataset}, {template}: {method}")
-                score = score_tuning(
-                    method, by_template[template], few_shot[template], settings.tuning, seed, code, prefix
-                )
-                save_scores([score], kept, {"seed": seed})
-            scores += load_scores(kept)[0]
+                judge = by_template[template]
+                score = score_tuning(method, judge, few_shot[template], settings.tuning, seed, code, prefix)
+                keep_scores([score], path, {"seed": seed})
+            scores += [score] if kept is None else kept[0]
         return scores
 
     scores = []
@@ -157,5 +157,17 @@ def _scores_of(
             template, cost = prompted_methods.prompt_by_vote(model, examples, settings.search.num_codes)
             chosen = by_template[template].raw_lm(seed, prompted_methods.PROMPT_BY_VOTE)
             scores.append(replace(chosen, **cost))
-    save_scores(scores, finished, asked)
+    keep_scores(scores, finished, asked)
     return scores
+
+
+def kept_scores(path: Path) -> tuple[list[Score], dict] | None:
+    """What an earlier run kept there, if anything; all processes get what the main one finds."""
+    return on_main_process(lambda: load_scores(path) if path.is_file() else None)
+
+
+def keep_scores(scores: Sequence[Score], path: Path, about: dict) -> None:
+    """Write scores, and what one must know of them to take them up again; of several processes the main one does."""
+    if is_main_process():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_scores(scores, path, about)

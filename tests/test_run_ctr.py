@@ -1,8 +1,12 @@
 """The whole road with real files: a language model, templates and rows on disk, both stages, searches, report."""
 
 import json
+import os
 import random
 import shutil
+import subprocess
+import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -293,3 +297,23 @@ def test_the_prompted_baseline_is_no_ctr_model(project):
     run_ctr.main(flags(project, **TRAINING))
     with pytest.raises(ValueError, match="is a CTR model; `--method t0` takes the plain language model"):
         run_ctr.main(flags(project, **T0, model_name_or_path=project / "out", output_dir=project / "t0"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["ctr", "t0"])
+def test_two_processes_find_and_report_what_one_does(project, method):
+    run_ctr.main(flags(project, **TRAINING | {"max_steps": 3}, stage=2, method=method))
+    settings = {"do_eval": True, "tuning": ["lora", "prompt_tuning"], "tuning_steps": 2, "few_shot_seeds": [1, 2]}
+    settings |= SEARCHES if method == "ctr" else {"tasks": ["sizes"], "do_prompt_selection": True}
+    settings |= {"method": method, "model_name_or_path": project / "out"}
+    run_ctr.main(flags(project, **settings, output_dir=project / "one"))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", run_ctr.__file__]
+    for _ in range(2):  # the second takes up what the first finished
+        subprocess.run(
+            [*launch, *flags(project, **settings, output_dir=project / "two")],
+            check=True,
+            capture_output=True,
+            env={**os.environ, "HF_DATASETS_CACHE": str(project / "cache"), "ACCELERATE_USE_CPU": "true"},
+        )
+        one, two = (load_scores(project / folder / "report.json")[0] for folder in ("one", "two"))
+        assert [replace(score, seconds=0) for score in one] == [replace(score, seconds=0) for score in two]
