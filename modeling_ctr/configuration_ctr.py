@@ -6,6 +6,8 @@ from huggingface_hub.dataclasses import strict
 from packaging.version import Version
 from transformers import AutoConfig, PreTrainedConfig, __version__
 
+from .checkpoint_name import public_name
+
 # The encoder of these families computes the same from `inputs_embeds` as from `input_ids`, so vectors can be put in
 # front of the word embeddings. Each is tested. Marian, Pegasus and their like scale word embeddings outside the
 # embedding layer and skip that for `inputs_embeds`: the joined sequence would be silently wrong.
@@ -73,6 +75,7 @@ class CTRConfig(PreTrainedConfig):
             values = dict(self.text_config)
             self.text_config = AutoConfig.for_model(values.pop("model_type", "t5"), **values)
         self._check_backbone()
+        self.text_config.name_or_path = public_name(self.text_config.name_or_path)  # is saved and shared
 
         # Generation reads special tokens from the outer config.
         for name in ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"):

@@ -14,15 +14,10 @@ from typing import Any
 import torch
 from huggingface_hub import CommitOperationAdd, HfApi, ModelCard, ModelCardData, hf_hub_download
 from huggingface_hub.dataclasses import strict
-from huggingface_hub.errors import (
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RemoteEntryNotFoundError,
-    StrictDataclassError,
-)
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError, StrictDataclassError
 from transformers import PreTrainedModel
 
+from .checkpoint_name import is_repo_id, public_name
 from .codebook import TaskCodebook
 from .hub_errors import hub_errors
 
@@ -94,7 +89,7 @@ def save_task_code(
     """
     scores = {name: _finite(name, value) for name, value in (scores or {}).items()}
     if checkpoint is None:
-        checkpoint = checkpoint_name(model)
+        checkpoint = public_name(str(model.name_or_path or "")) or "an unnamed checkpoint"
     task_code = TaskCode(
         name=task,
         code=model.task_code_of(task).tolist(),
@@ -210,23 +205,6 @@ def check_codebook(task_code: TaskCode, codebook: TaskCodebook, source: str) -> 
             f"({_short(task_code.codebook_hash)}; this model's is {_short(own)}): its integers stand for other vectors "
             "here. Load that checkpoint, or search for the task's code again with this model."
         )
-
-
-def checkpoint_name(model: PreTrainedModel) -> str:
-    """The name of the checkpoint a model was loaded from; of a local one only the last part, which alone may travel."""
-    name = str(model.name_or_path or "")
-    return name if is_repo_id(name) else Path(name).name or "an unnamed checkpoint"
-
-
-def is_repo_id(name: str) -> bool:
-    """Whether `name` can only be a repository on the Hub, "user/name"."""
-    if name.count("/") != 1 or Path(name).exists():
-        return False
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return True
 
 
 def task_code_card(task_code: TaskCode, repo_id: str) -> ModelCard:

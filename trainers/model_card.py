@@ -12,7 +12,7 @@ from transformers import SchedulerType, Trainer
 from transformers.training_args import OptimizerNames
 
 from modeling_ctr import CTRForConditionalGeneration
-from modeling_ctr.task_code_file import is_repo_id
+from modeling_ctr.checkpoint_name import is_repo_id
 from trainers.codebook_statistics import codebook_statistics
 
 CARD_NAME = "README.md"

@@ -30,6 +30,7 @@ value = model.generate(**inputs, task="rte", max_new_tokens=6, no_repeat_ngram_s
 """
 CARRIED = {
     "README.md",
+    "checkpoint_name.py",
     "codebook.py",
     "config.json",
     "configuration_ctr.py",

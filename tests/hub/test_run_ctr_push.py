@@ -30,7 +30,10 @@ def test_a_run_pushes_the_model_with_the_found_code(hub, author, reader, saved, 
     flags += ["--output_dir", str(tmp_path / "out"), "--push_to_hub", "True", "--hub_model_id", "me/searched"]
     author(RUN, flags=[*flags, "--hub_token", WRITE])
     files = hub.files("me/searched")
-    assert set(files) >= CARRIED
+    assert set(files) == CARRIED
+    assert not [
+        name for name, content in files.items() if str(tmp_path).encode() in content or saved.encode() in content
+    ]
     assert "sizes/plain" in json.loads(files["task_codes.json"])
     assert b"Bitwise Search" in files["README.md"]
     assert WRITE not in (tmp_path / "out" / "arguments.json").read_text()

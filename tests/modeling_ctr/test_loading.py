@@ -126,6 +126,24 @@ def test_a_new_codebook_on_a_half_precision_language_model_is_in_float32(dtype, 
 # ------------------------------------------------------------------------------------- from a plain language model
 
 
+def test_a_saved_model_names_no_folder_of_its_author(tiny_t5_config, tmp_path):
+    plain = tmp_path / "secret" / "my-t5"
+    AutoModelForSeq2SeqLM.from_config(tiny_t5_config("t5")).save_pretrained(plain)
+    CTRForConditionalGeneration.from_backbone(plain, num_tasks=2).save_pretrained(tmp_path / "once")
+    CTRForConditionalGeneration.from_pretrained(tmp_path / "once").save_pretrained(tmp_path / "twice")
+    for folder in ("once", "twice"):
+        files = {path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()}
+        assert [name for name, content in files.items() if str(tmp_path).encode() in content] == []
+        assert json.loads(files["config.json"])["text_config"]["_name_or_path"] == "my-t5"
+
+
+def test_a_name_on_the_hub_is_kept(tiny_t5_config, tmp_path):
+    text_config = tiny_t5_config("t5")
+    text_config.name_or_path = "google/t5-large-lm-adapt"
+    CTRConfig(text_config=text_config).save_pretrained(tmp_path)
+    assert CTRConfig.from_pretrained(tmp_path).text_config.name_or_path == "google/t5-large-lm-adapt"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_plain_checkpoint_lacks_our_parameters_only(kind, tiny_ctr_model, tmp_path):
     plain = tiny_ctr_model(kind).backbone

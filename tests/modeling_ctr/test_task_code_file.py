@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from modeling_ctr import CTRForConditionalGeneration, load_task_code, save_task_code
-from modeling_ctr.task_code_file import checkpoint_name, codebook_hash, task_code_card
+from modeling_ctr.task_code_file import codebook_hash, task_code_card
 
 CODE = [1, 0, 7, 3]
 
@@ -50,7 +50,7 @@ def test_the_file_names_no_folder_of_its_author(author, tmp_path):
     model = CTRForConditionalGeneration.from_pretrained(tmp_path / "secret" / "ctr-large")
     assert save_task_code(model, "rte", tmp_path / "rte.json").checkpoint == "ctr-large"
     assert "secret" not in (tmp_path / "rte.json").read_text()
-    assert checkpoint_name(author) == "an unnamed checkpoint"
+    assert save_task_code(author, "rte", tmp_path / "rte.json").checkpoint == "an unnamed checkpoint"
 
 
 def test_the_hash_is_of_the_code_table_and_the_decoder(author, tiny_ctr_model):
