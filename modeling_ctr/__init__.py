@@ -3,7 +3,8 @@
 from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
 from .configuration_ctr import CTRConfig
-from .modeling_ctr import CTREncoder, CTRForConditionalGeneration, CTROutput, CTRPreTrainedModel
+from .modeling_ctr import CTRForConditionalGeneration, CTROutput, CTRPreTrainedModel
+from .prompt_encoder import CTREncoder
 from .task_code_file import TaskCode, load_task_code, push_task_code, save_task_code
 
 AutoConfig.register("ctr", CTRConfig)

@@ -1,10 +1,8 @@
 """A seq2seq language model whose tasks are codes instead of prompts (Shao et al., ICLR 2023)."""
 
 import dataclasses
-import difflib
 import math
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +16,8 @@ from transformers.utils import can_return_tuple
 
 from .codebook import TaskCodebook, TaskPrompt
 from .configuration_ctr import CTRConfig, check_code
+from .prompt_encoder import CTREncoder, prompt_attention_mask
+from .task_arguments import check_code_tensor, position_of, task_tensors
 from .task_code_file import TaskCode, check_codebook, load_task_code
 
 
@@ -38,77 +38,6 @@ class CTROutput(Seq2SeqLMOutput):
     lm_loss: torch.FloatTensor | None = None
     vq_loss: torch.FloatTensor | None = None
     task_codes: torch.LongTensor | None = None
-
-
-class CTREncoder(nn.Module):
-    """The language model's encoder with a task's prompt vectors in front of its word embeddings.
-
-    Made anew by `CTRForConditionalGeneration.get_encoder()`; holds no weights of its own.
-    """
-
-    def __init__(self, encoder: PreTrainedModel, task_prompt: Callable[..., TaskPrompt]):
-        super().__init__()
-        self.encoder = encoder
-        self.task_prompt = task_prompt
-
-    def forward(
-        self,
-        input_ids: torch.LongTensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        task_id: torch.LongTensor | None = None,
-        task_code: torch.LongTensor | None = None,
-        prompt_embeds: torch.Tensor | None = None,
-        inputs_embeds: torch.Tensor | None = None,
-        **kwargs: Any,
-    ) -> BaseModelOutput:
-        """Encode `(batch, sequence_length)` inputs behind a task given by id, by code or as prompt vectors.
-
-        `prompt_embeds` is `(batch, prompt_length, width)` and goes in as it is, e.g. a tuned soft prompt.
-        The hidden states are `(batch, prompt_length + sequence_length, width)`.
-
-        Raises:
-            ValueError: Prompt and input together are longer than the language model has positions for (BART).
-        """
-        if prompt_embeds is None:
-            batch_size = (input_ids if input_ids is not None else inputs_embeds).shape[0]
-            prompt_embeds = self.task_prompt(task_id, task_code, batch_size).prompt_vectors
-        if inputs_embeds is None:
-            if attention_mask is not None:
-                input_ids = input_ids.gather(1, leading_padding_to_end(attention_mask))
-            inputs_embeds = self.encoder.get_input_embeddings()(input_ids)
-        elif attention_mask is not None:
-            order = leading_padding_to_end(attention_mask)
-            inputs_embeds = inputs_embeds.gather(1, order[..., None].expand_as(inputs_embeds))
-        length = prompt_embeds.shape[1] + inputs_embeds.shape[1]
-        limit = getattr(self.encoder.config, "max_position_embeddings", length)  # T5 has none
-        if length > limit:
-            raise ValueError(
-                f"The prompt ({prompt_embeds.shape[1]}) and the input ({inputs_embeds.shape[1]} tokens) are together longer "
-                f"than the {limit} positions of the language model; cut inputs to {limit - prompt_embeds.shape[1]} tokens."
-            )
-        prompt_embeds = prompt_embeds.to(inputs_embeds.device, inputs_embeds.dtype)
-        if attention_mask is not None:
-            attention_mask = prompt_attention_mask(attention_mask, prompt_embeds.shape[1])
-        return self.encoder(
-            inputs_embeds=torch.cat([prompt_embeds, inputs_embeds], dim=1), attention_mask=attention_mask, **kwargs
-        )
-
-
-def leading_padding_to_end(attention_mask: torch.Tensor) -> torch.Tensor:
-    """Indices `(batch, sequence_length)` that move each row's leading padding behind its text.
-
-    The prompt belongs right in front of the text: with padding between them relative positions would differ, and a
-    left-padded batch would give other results than a right-padded one.
-    """
-    length = attention_mask.shape[1]
-    leading = (attention_mask.cumsum(1) == 0).sum(1, keepdim=True)
-    return (torch.arange(length, device=attention_mask.device) + leading) % max(length, 1)
-
-
-def prompt_attention_mask(attention_mask: torch.Tensor, prompt_length: int) -> torch.Tensor:
-    """The mask of the joined sequence: `(batch, sequence_length)` -> `(batch, prompt_length + sequence_length)`."""
-    attention_mask = attention_mask.gather(1, leading_padding_to_end(attention_mask))
-    return torch.cat([attention_mask.new_ones(attention_mask.shape[0], prompt_length), attention_mask], dim=1)
 
 
 class CTRPreTrainedModel(PreTrainedModel):
@@ -311,7 +240,7 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
             # Checked on the CPU, once per call, so that a wrong value gets a message instead of a device assertion.
             task_id = None if task_id is None else torch.as_tensor(task_id).cpu()
             task_code = None if task_code is None else torch.as_tensor(task_code).cpu()
-            task_id, task_code = self._task_tensors(task_id, task_code, batch.shape[0])
+            task_id, task_code = task_tensors(self.config, task_id, task_code, batch.shape[0], self._codebook_device)
             kwargs.update(task_id=task_id, task_code=task_code)
         return super().generate(inputs, *args, **kwargs)
 
@@ -353,58 +282,16 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
 
     def task_prompt(self, task_id: torch.Tensor | None, task_code: torch.Tensor | None, batch_size: int) -> TaskPrompt:
         """Prompt vectors, codes and vq loss for a batch; arguments as in `forward`."""
-        task_id, task_code = self._task_tensors(task_id, task_code, batch_size)
-        return self.task_codebook(task_id, task_code)
+        return self.task_codebook(*task_tensors(self.config, task_id, task_code, batch_size, self._codebook_device))
 
     def prompt_vectors(self, task_code: torch.LongTensor) -> torch.Tensor:
         """Codes `(num_codes, code_length)` -> prompt vectors `(num_codes, code_length, width)`, in the model's dtype."""
-        self._check_code_tensor(task_code)
+        check_code_tensor(task_code, self.config)
         return self.task_codebook.decode(task_code).to(self.get_input_embeddings().weight.dtype)
 
-    def _task_tensors(
-        self, task_id: torch.Tensor | None, task_code: torch.Tensor | None, batch_size: int
-    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """Checked task ids `(batch,)` or codes `(batch, code_length)` on the codebook's device; one of them is None."""
-        if task_id is not None and task_code is not None:
-            raise ValueError("Give either `task_id` or `task_code`, not both.")
-        device = self.task_codebook.code_vectors.weight.device
-        if task_id is None and task_code is None:
-            default = self.config.default_task
-            if default is None:
-                raise ValueError(
-                    "No task is given: pass `task_id` or `task_code` (or `task=` to `generate`), or set the config's "
-                    "`default_task`."
-                )
-            if default in self.config.added_task_codes:
-                task_code = torch.tensor(self.config.added_task_codes[default], device=device)
-            else:
-                task_id = torch.full((batch_size,), self.task_id_of(default), device=device)
-        if task_id is not None:
-            if task_id.dim() == 0:
-                task_id = task_id.expand(batch_size)
-            if task_id.shape != (batch_size,):
-                raise ValueError(
-                    f"`task_id` has shape {tuple(task_id.shape)}, but a batch of {batch_size} needs ({batch_size},)."
-                )
-            _check_range(task_id, self.config.num_tasks, "`task_id`", "tasks")
-            return task_id.to(device), None
-        if task_code.dim() == 1:
-            task_code = task_code.expand(batch_size, -1)
-        if task_code.dim() != 2 or task_code.shape[0] != batch_size:
-            raise ValueError(
-                f"`task_code` has shape {tuple(task_code.shape)}, but a batch of {batch_size} needs "
-                f"({batch_size}, {self.config.code_length}) or ({self.config.code_length},)."
-            )
-        self._check_code_tensor(task_code)
-        return None, task_code.to(device)
-
-    def _check_code_tensor(self, task_code: torch.Tensor) -> None:
-        if task_code.shape[-1] != self.config.code_length:
-            raise ValueError(
-                f"`task_code` has {task_code.shape[-1]} integers, but a task code of this model has "
-                f"{self.config.code_length}."
-            )
-        _check_range(task_code, self.config.codebook_size, "`task_code`", "code vectors")
+    @property
+    def _codebook_device(self) -> torch.device:
+        return self.task_codebook.code_vectors.weight.device
 
     # ------------------------------------------------------------------------------------------- task registry
 
@@ -419,19 +306,14 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
 
     def task_id_of(self, name: str) -> int:
         """A training task's id. Raises a ValueError for any other name."""
-        if name not in self.config.task_names:
-            raise ValueError(self._unknown_task(name, self.config.task_names))
-        return self.config.task_names.index(name)
+        return position_of(name, self.config.task_names)
 
     def task_code_of(self, name: str) -> torch.LongTensor:
         """A training or added task's code, `(code_length,)`. Raises a ValueError for an unknown name."""
-        if name in self.config.added_task_codes:
-            return torch.tensor(
-                self.config.added_task_codes[name], device=self.task_codebook.code_vectors.weight.device
-            )
-        if name not in self.config.task_names:
-            raise ValueError(self._unknown_task(name, self.task_names))
-        return self.task_codes()[self.task_id_of(name)]
+        position = position_of(name, self.task_names)
+        if position < self.config.num_tasks:
+            return self.task_codes()[position]
+        return torch.tensor(self.config.added_task_codes[name], device=self._codebook_device)
 
     def add_task(self, name: str, task_code: list[int] | torch.LongTensor) -> None:
         """Make a found code part of the model, and of every checkpoint saved from now on, under a new name.
@@ -467,12 +349,6 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
             task_code = dataclasses.replace(task_code, name=name)
         self.add_task(task_code.name, task_code.code)
         return task_code
-
-    @staticmethod
-    def _unknown_task(name: str, known: list[str]) -> str:
-        near = difflib.get_close_matches(name, known, n=3)
-        hint = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else f"it has {len(known)} tasks."
-        return f"This model has no task '{name}': {hint}"
 
     # ------------------------------------------------------------------- what transformers asks of a model
 
@@ -514,17 +390,4 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
             self.backbone._tied_weights_keys = {k: v for k, v in tied_keys.items() if k != "lm_head.weight"}
 
 
-def _check_range(values: torch.Tensor, bound: int, name: str, what: str) -> None:
-    """Raise a ValueError for CPU tensors with values outside `[0, bound)`; never waits for an accelerator."""
-    if values.device.type != "cpu" or torch.compiler.is_compiling():
-        return
-    if values.is_floating_point():
-        raise ValueError(f"{name} must hold integers, but has dtype {values.dtype}.")
-    wrong = values[(values < 0) | (values >= bound)]
-    if wrong.numel():
-        raise ValueError(
-            f"{name} has the value {int(wrong[0])}, but there are only {bound} {what} (0 to {bound - 1})."
-        )
-
-
-__all__ = ["CTREncoder", "CTRForConditionalGeneration", "CTROutput", "CTRPreTrainedModel"]
+__all__ = ["CTRForConditionalGeneration", "CTROutput", "CTRPreTrainedModel"]

@@ -38,6 +38,8 @@ CARRIED = {
     "hub_errors.py",
     "model.safetensors",
     "modeling_ctr.py",
+    "prompt_encoder.py",
+    "task_arguments.py",
     "task_code_file.py",
     "task_codes.json",
     "tokenizer.json",
@@ -210,7 +212,8 @@ from transformers import AutoTokenizer
 from modeling_ctr import CTRForConditionalGeneration
 from trainers import CTRTrainer, CTRTrainingArguments
 rows = Dataset.from_list([{"input_ids": [5, 9, 1], "labels": [7, 1], "task_id": i % 3} for i in range(8)])
-args = CTRTrainingArguments(output_dir=folder, max_steps=2, report_to="none", use_cpu=True, disable_tqdm=True, **options)
+options = {"max_steps": 2, "report_to": "none", "use_cpu": True, "disable_tqdm": True} | options
+args = CTRTrainingArguments(output_dir=folder, **options)
 trainer = CTRTrainer(
     model=CTRForConditionalGeneration.from_pretrained(saved),
     args=args,

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from transformers import AutoModelForSeq2SeqLM
 
 from modeling_ctr import CTRConfig, CTRForConditionalGeneration
-from modeling_ctr.modeling_ctr import prompt_attention_mask
+from modeling_ctr.prompt_encoder import prompt_attention_mask
+from modeling_ctr.task_arguments import task_tensors
 
 KINDS = ["t5", "t5-v1.1", "mt5", "umt5", "bart"]
 
@@ -406,13 +407,12 @@ def test_a_wrong_task_is_refused(task, message, call, t5, tiny_batch):
 
 def test_checks_never_wait_for_an_accelerator(t5):
     # Reading a value of a meta tensor is an error, where it would be a wait on a GPU.
-    t5.to("meta")
     task_id, task_code = (
         torch.zeros(3, dtype=torch.long, device="meta"),
         torch.zeros(4, dtype=torch.long, device="meta"),
     )
-    assert t5._task_tensors(task_id, None, batch_size=3)[0].shape == (3,)
-    assert t5._task_tensors(None, task_code, batch_size=3)[1].shape == (3, 4)
+    assert task_tensors(t5.config, task_id, None, batch_size=3, device="meta")[0].shape == (3,)
+    assert task_tensors(t5.config, None, task_code, batch_size=3, device="meta")[1].shape == (3, 4)
 
 
 def test_inputs_longer_than_the_language_models_positions(tiny_ctr_model):

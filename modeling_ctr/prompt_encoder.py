@@ -1,0 +1,82 @@
+"""Prompt vectors in front of what the language model's encoder reads."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
+
+from .codebook import TaskPrompt
+
+
+class CTREncoder(nn.Module):
+    """The language model's encoder with a task's prompt vectors in front of its word embeddings.
+
+    Made anew by `CTRForConditionalGeneration.get_encoder()`; holds no weights of its own.
+    """
+
+    def __init__(self, encoder: PreTrainedModel, task_prompt: Callable[..., TaskPrompt]):
+        super().__init__()
+        self.encoder = encoder
+        self.task_prompt = task_prompt
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        task_id: torch.LongTensor | None = None,
+        task_code: torch.LongTensor | None = None,
+        prompt_embeds: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutput:
+        """Encode `(batch, sequence_length)` inputs behind a task given by id, by code or as prompt vectors.
+
+        `prompt_embeds` is `(batch, prompt_length, width)` and goes in as it is, e.g. a tuned soft prompt.
+        The hidden states are `(batch, prompt_length + sequence_length, width)`.
+
+        Raises:
+            ValueError: Prompt and input together are longer than the language model has positions for (BART).
+        """
+        if prompt_embeds is None:
+            batch_size = (input_ids if input_ids is not None else inputs_embeds).shape[0]
+            prompt_embeds = self.task_prompt(task_id, task_code, batch_size).prompt_vectors
+        if inputs_embeds is None:
+            if attention_mask is not None:
+                input_ids = input_ids.gather(1, leading_padding_to_end(attention_mask))
+            inputs_embeds = self.encoder.get_input_embeddings()(input_ids)
+        elif attention_mask is not None:
+            order = leading_padding_to_end(attention_mask)
+            inputs_embeds = inputs_embeds.gather(1, order[..., None].expand_as(inputs_embeds))
+        length = prompt_embeds.shape[1] + inputs_embeds.shape[1]
+        limit = getattr(self.encoder.config, "max_position_embeddings", length)  # T5 has none
+        if length > limit:
+            raise ValueError(
+                f"The prompt ({prompt_embeds.shape[1]}) and the input ({inputs_embeds.shape[1]} tokens) are together longer "
+                f"than the {limit} positions of the language model; cut inputs to {limit - prompt_embeds.shape[1]} tokens."
+            )
+        prompt_embeds = prompt_embeds.to(inputs_embeds.device, inputs_embeds.dtype)
+        if attention_mask is not None:
+            attention_mask = prompt_attention_mask(attention_mask, prompt_embeds.shape[1])
+        return self.encoder(
+            inputs_embeds=torch.cat([prompt_embeds, inputs_embeds], dim=1), attention_mask=attention_mask, **kwargs
+        )
+
+
+def leading_padding_to_end(attention_mask: torch.Tensor) -> torch.Tensor:
+    """Indices `(batch, sequence_length)` that move each row's leading padding behind its text.
+
+    The prompt belongs right in front of the text: with padding between them relative positions would differ, and a
+    left-padded batch would give other results than a right-padded one.
+    """
+    length = attention_mask.shape[1]
+    leading = (attention_mask.cumsum(1) == 0).sum(1, keepdim=True)
+    return (torch.arange(length, device=attention_mask.device) + leading) % max(length, 1)
+
+
+def prompt_attention_mask(attention_mask: torch.Tensor, prompt_length: int) -> torch.Tensor:
+    """The mask of the joined sequence: `(batch, sequence_length)` -> `(batch, prompt_length + sequence_length)`."""
+    attention_mask = attention_mask.gather(1, leading_padding_to_end(attention_mask))
+    return torch.cat([attention_mask.new_ones(attention_mask.shape[0], prompt_length), attention_mask], dim=1)
