@@ -23,19 +23,24 @@ def codebook_statistics(
     """
     codebook = model.task_codebook
     codes = codebook.all_task_codes()
-    perplexities = code_perplexity(codes, codebook.codebook_size)
-    used = codes.unique()
-    statistics = {
-        "codes_in_use": float(used.numel()),
-        "distinct_task_codes": float(codes.unique(dim=0).shape[0]),
+    statistics = code_statistics(codes, codebook.codebook_size) | {
         "query_rms": codebook.all_queries().square().mean().sqrt().item(),
-        "code_vector_rms": codebook.code_vectors.weight[used].float().square().mean().sqrt().item(),
-        "code_perplexity": perplexities.mean().item(),
-        **{f"code_perplexity_{i}": p for i, p in enumerate(perplexities.tolist())},
+        "code_vector_rms": codebook.code_vectors.weight[codes.unique()].float().square().mean().sqrt().item(),
     }
     if previous_codes is not None:
         statistics["codes_changed"] = (codes != previous_codes).float().mean().item()
     return statistics, codes
+
+
+def code_statistics(codes: torch.Tensor, codebook_size: int) -> dict[str, float]:
+    """Those of the statistics that codes `(num_tasks, code_length)` alone tell."""
+    perplexities = code_perplexity(codes, codebook_size)
+    return {
+        "codes_in_use": float(codes.unique().numel()),
+        "distinct_task_codes": float(codes.unique(dim=0).shape[0]),
+        "code_perplexity": perplexities.mean().item(),
+        **{f"code_perplexity_{i}": p for i, p in enumerate(perplexities.tolist())},
+    }
 
 
 def collapse_report(task_codes: torch.Tensor, codebook_size: int) -> str | None:

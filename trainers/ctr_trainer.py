@@ -60,6 +60,7 @@ class CTRTrainer(MultitaskTrainer):
         if self.is_fsdp_enabled:
             shard_codebook(self._plain_model())
         self._last_codes: torch.Tensor | None = None
+        self._saved_codes: torch.Tensor | None = None  # for the model card, which one process writes alone
         self._collapse_reported = False
         self._earlier_stages = self._plain_model().config.training_stages or []
 
@@ -155,6 +156,7 @@ class CTRTrainer(MultitaskTrainer):
         super().save_model(output_dir, _internal_call)
         model = self._plain_model()
         with whole_codebook(model.task_codebook):
+            self._saved_codes = model.task_codes()
             if self.args.should_save:
                 write_task_codes(model, Path(output_dir or self.args.output_dir) / TASK_CODES_NAME)
 
@@ -197,6 +199,7 @@ class CTRTrainer(MultitaskTrainer):
             tags=tags or (),
             datasets=dataset_tags,
             base_model=finetuned_from,
+            task_codes=self._saved_codes,
         )
 
     def init_hf_repo(self, *args: Any, **kwargs: Any) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from datasets import Dataset
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import SchedulerType, Trainer
@@ -13,7 +14,7 @@ from transformers.training_args import OptimizerNames
 
 from modeling_ctr import CTRForConditionalGeneration
 from modeling_ctr.checkpoint_name import is_repo_id
-from trainers.codebook_statistics import codebook_statistics
+from trainers.codebook_statistics import code_statistics
 
 CARD_NAME = "README.md"
 TEMPLATE_PATH = Path(__file__).parent / "templates" / "model_card.md"
@@ -97,6 +98,7 @@ def write_model_card(
     tags: str | Sequence[str] = (),
     datasets: str | list[str] | None = None,
     base_model: str | None = None,
+    task_codes: torch.LongTensor | None = None,
 ) -> Path:
     """Write the model card into `output_dir`, as `README.md`.
 
@@ -111,6 +113,8 @@ def write_model_card(
         tags: Further tags.
         datasets: Names on the Hub of the training data sets.
         base_model: The language model behind it on the Hub; by default, where it was loaded from.
+        task_codes: The training tasks' codes, `(num_tasks, code_length)`; by default, as the weights give them, which
+            one process alone cannot tell where they are spread over several.
 
     Returns:
         The card's path.
@@ -118,6 +122,7 @@ def write_model_card(
     path = Path(output_dir) / CARD_NAME
     repo_id = repo_id or Path(output_dir).resolve().name
     backbone = base_model or model.config.text_config.name_or_path
+    codes = model.task_codes() if task_codes is None else task_codes
     data = ModelCardData(
         model_name=repo_id.split("/")[-1],
         base_model=backbone if is_repo_id(backbone) else None,
@@ -135,13 +140,13 @@ def write_model_card(
         backbone=_backbone_name(model, backbone),
         config=model.config,
         stages=_stage_rows(model.config.training_stages or []),
-        **_task_rows(model, task_accuracies or {}),
-        codebook=codebook_statistics(model, None)[0],
+        **_task_rows(model, codes, task_accuracies or {}),
+        codebook=code_statistics(codes, model.config.codebook_size),
         results=[[_cell(r.dataset_name), _cell(r.metric_name or r.metric_type), _result_value(r)] for r in results],
         # In the snippets: Python literals.
         repo_literal=repr(repo_id),
         task_literal=_printable(repr(model.task_names[0])),
-        code_literal=repr(model.task_codes()[0].tolist()),
+        code_literal=repr(codes[0].tolist()),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     card.save(path)
@@ -167,14 +172,16 @@ def _stage_rows(stages: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     return rows
 
 
-def _task_rows(model: CTRForConditionalGeneration, task_accuracies: Mapping[str, float]) -> dict[str, list[list[str]]]:
+def _task_rows(
+    model: CTRForConditionalGeneration, codes: torch.LongTensor, task_accuracies: Mapping[str, float]
+) -> dict[str, list[list[str]]]:
     """Tables of the training tasks and of the added ones, each a header and its rows; the latter empty if none."""
     config = model.config
     sizes = [stage.get("task_examples") for stage in config.training_stages or []]
     sizes = next((size for size in reversed(sizes) if size and len(size) == config.num_tasks), None)
     header = ["task", "code", *(["examples"] if sizes else []), *(["accuracy (%)"] if task_accuracies else [])]
     rows = [header]
-    for i, (name, code) in enumerate(zip(config.task_names, model.task_codes().tolist(), strict=True)):
+    for i, (name, code) in enumerate(zip(config.task_names, codes.tolist(), strict=True)):
         row = [_cell(name), _cell(code)]
         if sizes:
             row.append(str(sizes[i]))
