@@ -31,9 +31,10 @@ class User:
 
 @dataclass
 class Repository:
-    """`branches` map to commits, `commits` to files; `messages` are of the commits, in order."""
+    """`branches` map to commits, `commits` to files; `messages` are of the commits, in order. Spaces have `variables`."""
 
     private: bool = False
+    variables: dict[str, str] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=lambda: {"main": NO_COMMIT})
     commits: dict[str, dict[str, str]] = field(default_factory=lambda: {NO_COMMIT: {}})
     messages: list[str] = field(default_factory=list)
@@ -52,7 +53,7 @@ class HubServer:
 
     Attributes:
         tokens: Users by token.
-        repositories: By "user/name".
+        repositories: By "user/name", Spaces by "spaces/user/name".
         blobs: Contents by sha256.
         lfs: Hashes of the files that were uploaded as large ones.
         faults: `(method, pattern, fault)`: how requests whose path matches are answered, where `fault` is a status, or
@@ -139,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
         """The repository. One that is private, or is not there, looks the same to strangers: 401 without a token."""
         user = self._user()
         repository = self.hub.repositories.get(repo_id)
-        if repository is None or (repository.private and (user is None or user.name != repo_id.split("/")[0])):
+        if repository is None or (repository.private and (user is None or user.name != repo_id.split("/")[-2])):
             raise Refused(404 if user else 401, "Repository not found", "RepoNotFound")
         return repository
 
@@ -152,7 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
         user = self._user()
         if user is None:
             raise Refused(401, "Invalid username or password.")
-        if not user.write or user.name != repo_id.split("/")[0]:
+        if not user.write or user.name != repo_id.split("/")[-2]:
             raise Refused(403, f"You don't have the rights to write under {repo_id.split('/')[0]}")
 
     def _commit_of(self, repository: Repository, revision: str) -> str:
@@ -167,7 +168,10 @@ class _Handler(BaseHTTPRequestHandler):
         for method, pattern, answer in ROUTES:
             match = re.fullmatch(pattern, path)
             if match and self.command in method:
-                return answer(self, body, **match.groupdict())
+                named = match.groupdict()
+                if "repo_id" in named:
+                    named["repo_id"] = named["repo_id"].removeprefix("models/")
+                return answer(self, body, **named)
         raise Refused(404, f"There is no {self.command} {path} in this Hub")
 
     def _create(self, body: bytes):
@@ -175,13 +179,22 @@ class _Handler(BaseHTTPRequestHandler):
         user = self._user()
         if user is None:
             raise Refused(401, "Invalid username or password.")
-        repo_id = f"{asked['organization'] or user.name}/{asked['name']}"
+        kind = "spaces/" if asked.get("type") == "space" else ""
+        if kind and "sdk" not in asked:
+            raise Refused(400, '"sdk" is required')
+        repo_id = f"{kind}{asked['organization'] or user.name}/{asked['name']}"
         self._check_write(repo_id)
         url = {"url": f"{self.hub.url}/{repo_id}"}
         if repo_id in self.hub.repositories:
             return 409, {}, {"error": "You already created this model repo", **url}
         self.hub.repositories[repo_id] = Repository(private=asked.get("visibility") == "private")
         return 200, {}, url
+
+    def _set_variable(self, body: bytes, repo_id: str):
+        variables = self._writable(repo_id).variables
+        asked = json.loads(body)
+        variables[asked["key"]] = asked["value"]
+        return 200, {}, {key: {"value": value} for key, value in variables.items()}
 
     def _create_branch(self, body: bytes, repo_id: str, branch: str):
         repository = self._writable(repo_id)
@@ -268,7 +281,7 @@ class _Handler(BaseHTTPRequestHandler):
         repository = self._readable(repo_id)
         files = repository.commits[self._commit_of(repository, revision)]
         if folder:
-            raise Refused(404, f"{folder} does not exist", "EntryNotFound")  # all files lie at the top
+            raise Refused(404, f"{folder} does not exist", "EntryNotFound")  # nobody looks into one
         blobs = self.hub.blobs
         return 200, {}, [{"type": "file", "path": p, "oid": o, "size": len(blobs[o])} for p, o in files.items()]
 
@@ -283,17 +296,20 @@ class _Handler(BaseHTTPRequestHandler):
         return 200, headers | {"ETag": f'"{oid}"', "Accept-Ranges": "none"}, self.hub.blobs[oid]
 
 
-REPO, REVISION = r"(?P<repo_id>[^/]+/[^/]+)", r"(?P<revision>[^/]+)"
+REVISION = "(?P<revision>[^/]+)"
+REPO = "(?P<repo_id>(spaces/)?[^/]+/[^/]+)"  # in the addresses of files
+API_REPO = "(?P<repo_id>(models|spaces)/[^/]+/[^/]+)"
 ROUTES = [
     ("POST", "/api/repos/create", _Handler._create),
     ("POST", "/api/validate-yaml", _Handler._validate_yaml),
-    ("POST", f"/api/models/{REPO}/branch/(?P<branch>[^/]+)", _Handler._create_branch),
-    ("POST", f"/api/models/{REPO}/preupload/{REVISION}", _Handler._preupload),
+    ("POST", f"/api/{API_REPO}/variables", _Handler._set_variable),
+    ("POST", f"/api/{API_REPO}/branch/(?P<branch>[^/]+)", _Handler._create_branch),
+    ("POST", f"/api/{API_REPO}/preupload/{REVISION}", _Handler._preupload),
     ("POST", rf"/{REPO}\.git/info/lfs/objects/batch", _Handler._lfs_batch),
     ("PUT", "/lfs-storage/(?P<oid>[0-9a-f]{64})", _Handler._lfs_put),
-    ("POST", f"/api/models/{REPO}/commit/{REVISION}", _Handler._commit),
-    ("GET", f"/api/models/{REPO}", _Handler._info),
-    ("GET", f"/api/models/{REPO}/revision/{REVISION}", _Handler._info),
-    ("GET", f"/api/models/{REPO}/tree/{REVISION}(/(?P<folder>.+))?", _Handler._tree),
+    ("POST", f"/api/{API_REPO}/commit/{REVISION}", _Handler._commit),
+    ("GET", f"/api/{API_REPO}", _Handler._info),
+    ("GET", f"/api/{API_REPO}/revision/{REVISION}", _Handler._info),
+    ("GET", f"/api/{API_REPO}/tree/{REVISION}(/(?P<folder>.+))?", _Handler._tree),
     ("GET HEAD", f"/{REPO}/resolve/{REVISION}/(?P<path>.+)", _Handler._resolve),
 ]
