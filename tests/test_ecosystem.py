@@ -36,7 +36,6 @@ def test_input_ids_alone_are_enough(plain, tiny_tokenizer, tmp_path):
 
 @pytest.mark.slow
 def test_lm_evaluation_harness_takes_it_as_a_seq2seq_model(plain, tiny_tokenizer, tmp_path):
-    pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed (pip install lm_eval)")
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
@@ -66,7 +65,6 @@ def test_lm_evaluation_harness_takes_it_as_a_seq2seq_model(plain, tiny_tokenizer
 
 
 def test_tensorboard_shows_the_codebooks_statistics(tiny_ctr_model, tmp_path, monkeypatch):
-    pytest.importorskip("tensorboard", reason="tensorboard is not installed (pip install task-codes[tensorboard])")
     from datasets import Dataset
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
