@@ -95,7 +95,14 @@ class SearchArguments:
     """Searches on the held-out tasks, their rivals, and how they are judged."""
 
     do_code_ensemble: bool = field(default=False, metadata={"help": "Find codes without labels."})
+    do_refined_ensemble: bool = field(
+        default=False,
+        metadata={"help": "Improve Code Ensemble's code by Bitwise Search for the vote, without labels."},
+    )
     do_bitwise_search: bool = field(default=False, metadata={"help": "Find codes with a few labels."})
+    do_population_search: bool = field(
+        default=False, metadata={"help": "Find codes with a few labels by crossing good ones."}
+    )
     num_shots: int = field(default=32, metadata={"help": "Labelled examples of a held-out task."})
     num_unlabelled: int = field(default=64, metadata={"help": "Unlabelled examples that Code Ensemble votes on."})
     num_codes: int = field(default=60, metadata={"help": "Codes that Code Ensemble keeps for the vote."})
@@ -109,7 +116,14 @@ class SearchArguments:
     search_epochs: int = field(
         default=20, metadata={"help": "Bitwise Search takes at most epochs x code length steps."}
     )
-    search_order: str = field(default="random", metadata={"choices": ["random", "cyclic"], "help": "Of positions."})
+    search_order: str = field(
+        default="random",
+        metadata={
+            "help": "In which Bitwise Search tries positions; with `gradient`, single changes that the loss's gradient "
+            "promises most of.",
+            "choices": ["random", "cyclic", "gradient"],
+        },
+    )
     num_starts: int = field(
         default=1, metadata={"help": "Bitwise Search starts from the so many best training codes."}
     )
@@ -120,7 +134,17 @@ class SearchArguments:
             "language model's answers to unlabelled inputs vary most. Looks at no label."
         },
     )
-    max_evaluations: int | None = field(default=None, metadata={"help": "Bitwise Search ends after so many codes."})
+    max_evaluations: int | None = field(default=None, metadata={"help": "A search ends after so many codes."})
+    max_search_seconds: float | None = field(default=None, metadata={"help": "A search ends after so many seconds."})
+    race: float | None = field(
+        default=None,
+        metadata={
+            "help": "Drop codes early that are unlikely to win, at this error rate. Default: only those that cannot."
+        },
+    )
+    batch_calibration: bool = field(
+        default=False, metadata={"help": "Report the found codes' answers after batch calibration as well."}
+    )
     few_shot_seeds: list[int] = field(
         default_factory=lambda: [42], metadata={"help": "The searches are run once for each seed."}
     )
@@ -186,7 +210,9 @@ def parse_arguments(argv: list[str]) -> Arguments:
             f"Weights in {model.dtype} lose the small updates of `--stage 2`: give `--bf16 True` instead of `--dtype`, "
             "which computes in half precision and keeps them in float32."
         )
-    if model.method == "t0" and (search.do_code_ensemble or search.do_bitwise_search):
+    if model.method == "t0" and any(
+        (search.do_code_ensemble, search.do_refined_ensemble, search.do_bitwise_search, search.do_population_search)
+    ):
         raise ValueError("`--method t0` has no codes to search: its counterpart is `--do_prompt_selection`.")
     if model.method == "t0" and tasks.tasks and not training.do_eval:
         raise ValueError("`--method t0` has nothing to do on held-out tasks without `--do_eval`.")
@@ -200,7 +226,8 @@ def parse_arguments(argv: list[str]) -> Arguments:
 # What may differ between two runs in one `output_dir`: what is done, not how. The number of processes is free, so what
 # keeps the examples of a step with another number is, too.
 FREE_ARGUMENTS = {
-    "do_train", "do_eval", "do_predict", "do_code_ensemble", "do_bitwise_search", "do_prompt_selection", "push_to_hub", "hub_model_id",
+    "do_train", "do_eval", "do_predict", "do_code_ensemble", "do_refined_ensemble",
+    "do_bitwise_search", "do_population_search", "do_prompt_selection", "batch_calibration", "push_to_hub", "hub_model_id",
     "hub_token", "hub_private_repo", "resume_from_checkpoint", "preprocessing_num_workers", "dataloader_num_workers",
     "logging_steps", "report_to", "disable_tqdm", "run_name", "save_steps", "save_total_limit",
     "per_device_train_batch_size", "per_device_train_tokens", "gradient_accumulation_steps",

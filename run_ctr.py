@@ -232,8 +232,23 @@ def validation_set(
 
 def held_out_settings(args: SearchArguments, task_args: TaskArguments, judged: bool) -> HeldOutSettings:
     """What the flags ask for on held-out tasks."""
-    needs_labels = args.do_bitwise_search or args.do_prompt_selection or bool(args.tuning)
-    needs_votes = args.do_code_ensemble or args.do_prompt_selection or args.templates_per_dataset is not None
+    search = SearchSettings(
+        code_ensemble=args.do_code_ensemble,
+        refined_ensemble=args.do_refined_ensemble,
+        bitwise_search=args.do_bitwise_search,
+        population_search=args.do_population_search,
+        calibrated=args.batch_calibration,
+        num_codes=args.num_codes,
+        objective=args.objective,
+        epochs=args.search_epochs,
+        order=args.search_order,
+        num_starts=args.num_starts,
+        race=args.race,
+        max_evaluations=args.max_evaluations,
+        max_seconds=args.max_search_seconds,
+    )
+    needs_labels = search.needs_labels or args.do_prompt_selection or bool(args.tuning)
+    needs_votes = search.votes or args.do_prompt_selection or args.templates_per_dataset is not None
     return HeldOutSettings(
         draws=Draws(
             num_shots=args.num_shots if needs_labels else 0,
@@ -242,16 +257,7 @@ def held_out_settings(args: SearchArguments, task_args: TaskArguments, judged: b
             max_eval_samples=task_args.max_eval_samples,
             protocol=args.protocol,
         ),
-        search=SearchSettings(
-            code_ensemble=args.do_code_ensemble,
-            bitwise_search=args.do_bitwise_search,
-            num_codes=args.num_codes,
-            objective=args.objective,
-            epochs=args.search_epochs,
-            order=args.search_order,
-            num_starts=args.num_starts,
-            max_evaluations=args.max_evaluations,
-        ),
+        search=search,
         prompt_selection=args.do_prompt_selection,
         tuning=TuningSettings(tuple(args.tuning), args.tuning_steps),
         seeds=tuple(args.few_shot_seeds),

@@ -9,26 +9,60 @@ from pathlib import Path
 from evaluation.protocol import Judge, TemplateExamples, file_name_of, with_common_rows
 from evaluation.report import Score
 from modeling_ctr import CTRForConditionalGeneration
-from search import BitwiseSearch, CodeEnsemble, CodeScorer, best_training_code, task_code_space
+from search import (
+    BitwiseSearch,
+    CodeEnsemble,
+    CodeScorer,
+    PopulationSearch,
+    best_training_code,
+    pseudo_labelled,
+    task_code_space,
+)
 from search.processes import is_main_process, on_main_process
 from tasks import DataError
 
 BEST_BY_LOSS, BEST_BY_ACCURACY = "training code by loss", "training code by accuracy"
-CODE_ENSEMBLE, BITWISE_SEARCH = "Code Ensemble", "Bitwise Search"
+BITWISE_SEARCH, POPULATION_SEARCH = "Bitwise Search", "Population Search"
+CODE_ENSEMBLE, REFINED_ENSEMBLE = "Code Ensemble", "Code Ensemble, refined"
+CALIBRATED = ", calibrated"
 
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """Which searches are run, and how. See [`search.CodeEnsemble`] and [`search.BitwiseSearch`]."""
+    """Which searches are run, and how. See [`search.CodeEnsemble`], [`search.BitwiseSearch`] and
+    [`search.PopulationSearch`].
+
+    `refined_ensemble` takes the Code Ensemble's code as the start of a Bitwise Search for the vote (see
+    `search/pseudo_labels.py`). `calibrated` reports the codes' answers after batch calibration as well.
+    """
 
     code_ensemble: bool = True
+    refined_ensemble: bool = False
     bitwise_search: bool = True
+    population_search: bool = False
+    calibrated: bool = False
     num_codes: int = 60
     objective: str | None = None
     epochs: int = 20
     order: str = "random"
     num_starts: int = 1
+    race: float | None = None
     max_evaluations: int | None = None
+    max_seconds: float | None = None
+
+    @property
+    def needs_labels(self) -> bool:
+        return self.bitwise_search or self.population_search
+
+    @property
+    def votes(self) -> bool:
+        return self.code_ensemble or self.refined_ensemble
+
+    @property
+    def budget(self) -> dict:
+        """Where any search ends."""
+        given = {"max_evaluations": self.max_evaluations, "max_seconds": self.max_seconds}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -62,7 +96,7 @@ def search_dataset(
     kept = on_main_process(lambda: json.loads(finished.read_text(encoding="utf-8")) if finished.is_file() else None)
     if kept is not None and kept["settings"] == asdict(settings):
         return [FoundCode(**found) for found in kept["found"]]
-    if settings.code_ensemble:
+    if settings.votes:
         for each in examples:
             if not each.task.has_choices:
                 raise DataError(
@@ -71,11 +105,11 @@ def search_dataset(
                 )
     output_dir.mkdir(parents=True, exist_ok=True)
     found = []
-    if settings.bitwise_search:
+    if settings.needs_labels:
         for each in examples:
             found += few_shot_searches(model, each, settings, seed, output_dir)
-    if settings.code_ensemble:
-        found.append(code_ensemble(model, examples, settings, output_dir))
+    if settings.votes:
+        found += searches_by_vote(model, examples, settings, seed, output_dir)
     content = {"settings": asdict(settings), "found": [asdict(f) for f in found]}
     if is_main_process():
         finished.write_text(json.dumps(content, indent=1), encoding="utf-8")
@@ -101,48 +135,87 @@ def few_shot_searches(
     found = [FoundCode(template, BEST_BY_LOSS, training.code, **cost)]
     if scorer.has_choices:
         found.append(FoundCode(template, BEST_BY_ACCURACY, training.best_by_accuracy().code, **cost))
-    result = BitwiseSearch(
-        scorer,
-        task_code_space(model),
-        objective=settings.objective,
-        num_starts=settings.num_starts,
-        order=settings.order,
-        epochs=settings.epochs,
-        seed=seed,
-        max_evaluations=settings.max_evaluations,
-        prune=True,
-        trace_path=output_dir / f"bitwise_search_{file_name}.jsonl",
-    ).run()
-    result.save(output_dir / f"bitwise_search_{file_name}.json")
-    cost["evaluations"], cost["seconds"] = result.evaluations, time.perf_counter() - start
-    return [*found, FoundCode(template, BITWISE_SEARCH, result.code, **cost)]
+    searches = {}
+    if settings.bitwise_search:
+        searches[BITWISE_SEARCH] = BitwiseSearch(
+            scorer,
+            task_code_space(model),
+            objective=settings.objective,
+            num_starts=settings.num_starts,
+            order=settings.order,
+            epochs=settings.epochs,
+            seed=seed,
+            prune=True,
+            race=settings.race,
+            trace_path=output_dir / f"bitwise_search_{file_name}.jsonl",
+            **settings.budget,
+        )
+    if settings.population_search:
+        searches[POPULATION_SEARCH] = PopulationSearch(
+            # Codes that another search has scored would be free of cost.
+            CodeScorer(model, examples.few_shot),
+            task_code_space(model),
+            objective=settings.objective,
+            seed=seed,
+            trace_path=output_dir / f"population_search_{file_name}.jsonl",
+            **settings.budget,
+        )
+    for method, search in searches.items():
+        start = time.perf_counter()
+        result = search.run()
+        name = method.lower().replace(" ", "_")
+        result.save(output_dir / f"{name}_{file_name}.json")
+        of_search = {"evaluations": result.evaluations, "seconds": time.perf_counter() - start}
+        if method == BITWISE_SEARCH:  # which starts at the best training code
+            of_search["seconds"] += cost["seconds"]
+        found.append(FoundCode(template, method, result.code, **cost | of_search))
+    return found
 
 
-def code_ensemble(
+def searches_by_vote(
     model: CTRForConditionalGeneration,
     examples: Sequence[TemplateExamples],
     settings: SearchSettings,
+    seed: int,
     output_dir: Path,
-) -> FoundCode:
-    """Code Ensemble over all templates of the data set."""
+) -> list[FoundCode]:
+    """Code Ensemble over all templates of the data set, and its code refined by Bitwise Search for the vote."""
     start = time.perf_counter()
     unlabelled = with_common_rows([each.unlabelled for each in examples])
     names = [each.task.template.name for each in examples]
     scorers = {name: CodeScorer(model, rows) for name, rows in zip(names, unlabelled, strict=True)}
-    result = CodeEnsemble(scorers, num_codes=settings.num_codes).run()
-    result.save(output_dir / "code_ensemble.json")
-    return FoundCode(
-        result.template,
-        CODE_ENSEMBLE,
-        result.code,
-        unlabelled=len(unlabelled[0]),
-        evaluations=len(result.members),
-        seconds=time.perf_counter() - start,
-    )
+    vote = CodeEnsemble(scorers, num_codes=settings.num_codes).run()
+    vote.save(output_dir / "code_ensemble.json")
+    cost = {"unlabelled": len(unlabelled[0]), "evaluations": len(vote.members)}
+    cost["seconds"] = time.perf_counter() - start
+    found = [FoundCode(vote.template, CODE_ENSEMBLE, vote.code, **cost)]
+    if settings.refined_ensemble:
+        rows = pseudo_labelled(unlabelled[names.index(vote.template)], vote.pseudo_labels, vote.margins)
+        refined = BitwiseSearch(
+            CodeScorer(model, rows),
+            task_code_space(model),
+            objective=settings.objective,
+            start_codes=vote.code,
+            order=settings.order,
+            epochs=settings.epochs,
+            seed=seed,
+            prune=True,
+            race=settings.race,
+            trace_path=output_dir / "refined_ensemble.jsonl",
+            **settings.budget,
+        ).run()
+        refined.save(output_dir / "refined_ensemble.json")
+        cost["evaluations"] += refined.evaluations
+        cost["seconds"] = time.perf_counter() - start
+        found.append(FoundCode(vote.template, REFINED_ENSEMBLE, refined.code, **cost))
+    return found
 
 
-def score_codes(judge: Judge, found: Sequence[FoundCode], seed: int) -> list[Score]:
-    """Scores of the codes found under the judge's template, beside what one has without searching."""
+def score_codes(judge: Judge, found: Sequence[FoundCode], calibrated: bool, seed: int) -> list[Score]:
+    """Scores of the codes found under the judge's template, beside what one has without searching.
+
+    With `calibrated` each code has a second score, of its answers after batch calibration.
+    """
     scores = [judge.raw_lm(seed)]
     if judge.ranks:
         scores = [judge.majority(seed), *scores, judge.mean_training_code(seed)]
@@ -151,4 +224,7 @@ def score_codes(judge: Judge, found: Sequence[FoundCode], seed: int) -> list[Sco
             details = asdict(each)
             del details["template"]
             scores.append(judge.scored(answers=judge.of_codes([each.code])[0], seed=seed, **details))
+            if calibrated and judge.ranks:
+                details["method"] += CALIBRATED
+                scores.append(judge.scored(answers=judge.of_codes([each.code], calibrated)[0], seed=seed, **details))
     return scores

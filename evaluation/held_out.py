@@ -18,6 +18,14 @@ from tasks import FeatureBuilder, SplitRows, Task
 
 logger = logging.get_logger(__name__)
 
+# Whose codes become part of the checkpoint, the first that was run.
+KEPT_METHODS = (
+    ctr_methods.BITWISE_SEARCH,
+    ctr_methods.POPULATION_SEARCH,
+    ctr_methods.REFINED_ENSEMBLE,
+    ctr_methods.CODE_ENSEMBLE,
+)
+
 
 @dataclass(frozen=True)
 class HeldOutSettings:
@@ -96,9 +104,9 @@ def evaluate_held_out(
 
 
 def add_codes(model: CTRForConditionalGeneration, dataset: str, found: Sequence[ctr_methods.FoundCode]) -> None:
-    """Add the codes of Bitwise Search, or without it that of Code Ensemble, as tasks `dataset/template`."""
+    """Add the codes found as tasks `dataset/template`: those of the first method that was run of `KEPT_METHODS`."""
     methods = {each.method for each in found}
-    best = ctr_methods.BITWISE_SEARCH if ctr_methods.BITWISE_SEARCH in methods else ctr_methods.CODE_ENSEMBLE
+    best = next((method for method in KEPT_METHODS if method in methods), None)
     for each in found:
         if each.method == best:
             name = f"{dataset}/{each.template}"
@@ -145,7 +153,7 @@ def _scores_of(
         found = ctr_methods.search_dataset(model, examples, settings.search, seed, folder)
         codes = {each.template: each.code for each in found if each.method == ctr_methods.BITWISE_SEARCH}
         for template, judge in by_template.items():
-            scores += ctr_methods.score_codes(judge, found, seed)
+            scores += ctr_methods.score_codes(judge, found, settings.search.calibrated, seed)
             scores += tuned(template, codes.get(template))
     else:
         scores += prompted_methods.score_prompts(by_template, seed)

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from evaluation.metrics import RankClassification, TextGeneration
 from evaluation.report import MAJORITY, Score
 from modeling_ctr import CTRForConditionalGeneration
-from search import CodeScorer, PromptScorer
+from search import CodeScorer, PromptScorer, batch_calibration
 from search.scorer import first_argmax
 from tasks import DataError, FeatureBuilder, SplitRows, Task, few_shot_split
 
@@ -204,10 +204,14 @@ class Judge:
         macro_f1 = float(np.mean([s.macro_f1 for s in scores]))
         return replace(scores[0], accuracy=accuracy, macro_f1=macro_f1, predicted_shares=shares)
 
-    def of_codes(self, codes: torch.LongTensor | Sequence[Sequence[int]]) -> Sequence:
-        """Answers under codes `(num_codes, code_length)`: choices `(num_codes, num_examples)`, or generated texts."""
+    def of_codes(self, codes: torch.LongTensor | Sequence[Sequence[int]], calibrated: bool = False) -> Sequence:
+        """Answers under codes `(num_codes, code_length)`: choices `(num_codes, num_examples)`, or generated texts.
+
+        With `calibrated`, choices after batch calibration, which looks at the inputs of all evaluation rows.
+        """
         if self.ranks:
-            return self._ranked(self.codes.choice_log_likelihoods(codes))
+            scores = self.codes.choice_log_likelihoods(codes)
+            return self._ranked(batch_calibration(scores) if calibrated else scores)
         generated = self.codes.generate(codes, max_new_tokens=self.max_new_tokens)
         return [[self._text(ids) for ids in of_code] for of_code in generated]
 

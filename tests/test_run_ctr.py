@@ -116,7 +116,7 @@ def test_an_interrupted_run_goes_on(project, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("evaluation.ctr_methods.code_ensemble", interrupt)
+        patch.setattr("evaluation.ctr_methods.searches_by_vote", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run_ctr.main(flags(project, **settings))
     trained = (project / "out" / "model.safetensors").stat().st_mtime_ns
@@ -237,6 +237,30 @@ def test_other_training_tasks_than_the_models_are_refused(project):
                 output_dir=project / "b",
             )
         )
+
+
+def test_searches_beyond_the_papers(project):
+    settings = {
+        "do_refined_ensemble": True,
+        "do_population_search": True,
+        "batch_calibration": True,
+        "tasks": ["sizes"],
+    }
+    settings |= {"max_evaluations": 20, "race": 0.1, "search_order": "gradient", "do_eval": True}
+    run_ctr.main(flags(project, **TRAINING, **settings))
+    scores, _ = load_scores(project / "out" / "report.json")
+    labelled = {"training code by loss", "training code by accuracy", "Population Search"}
+    unlabelled = {"Code Ensemble", "Code Ensemble, refined"}
+    found = labelled | unlabelled
+    assert {s.method for s in scores} == {"majority class", "raw LM", "mean training code"} | found | {
+        f"{method}, calibrated" for method in found
+    }
+    for score in scores:
+        method = score.method.removesuffix(", calibrated")
+        assert (score.labelled > 0, score.unlabelled > 0) == (method in labelled, method in unlabelled)
+    folder = project / "out" / "held_out" / "sizes" / "seed_42"
+    assert {"refined_ensemble.json", "population_search_plain.json"} <= {path.name for path in folder.iterdir()}
+    assert "sizes/plain" in CTRForConditionalGeneration.from_pretrained(project / "out").task_names
 
 
 T0 = {"method": "t0", "stage": 2, "tasks": ["sizes"], "do_eval": True}
