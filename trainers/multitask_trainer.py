@@ -242,7 +242,8 @@ class MultitaskTrainer(Seq2SeqTrainer):
             )
         if num_items_in_batch is not None:
             share = (labels != LABEL_PADDING).sum() / num_items_in_batch.to(labels.device)
-            losses["lm_loss"] *= share * self.args.world_size * self.current_gradient_accumulation_steps
+            scale = share * self.args.world_size * self.current_gradient_accumulation_steps
+            losses["lm_loss"] = losses["lm_loss"] * scale
         detached = {name: loss.detach() for name, loss in losses.items()}
         self._losses.append((self.state.global_step + 1, detached, inputs["task_id"]))
         loss = sum(losses.values())
