@@ -13,6 +13,10 @@ import pytest
 import torch
 from transformers import T5ForConditionalGeneration
 
+import run_ctr
+from evaluation import codebook_report
+from modeling_ctr import CTRForConditionalGeneration
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -33,37 +37,91 @@ def test_the_command_reference_is_that_of_the_code():
     assert (REPOSITORY / "docs/commands.md").read_text() == made.stdout, "run `python docs/make_commands.py`"
 
 
-@pytest.mark.slow
-def test_quickstart(tmp_path, tiny_t5_config, tiny_tokenizer):
-    """Its second half trains the model that the first half searches with, so it is run first."""
+@pytest.fixture
+def folder(tmp_path, tiny_t5_config, tiny_tokenizer, monkeypatch) -> Path:
+    """The current folder: a tiny language model in `lm`, data sets in `data`, a task of the reader's in `reviews`."""
     torch.manual_seed(0)
     T5ForConditionalGeneration(tiny_t5_config()).save_pretrained(tmp_path / "lm")
     tiny_tokenizer.save_pretrained(tmp_path / "lm")
     draw = random.Random(0)
     write_rows(tmp_path / "reviews" / "train.csv", 60, draw)
     write_rows(tmp_path / "reviews" / "dev.csv", 20, draw)
+    for name in ("ag_news", "trec", "glue/mrpc", "rotten_tomatoes", "super_glue/rte"):
+        for split, word in (("train", "w9"), ("validation", "w10")):
+            write_known_rows(tmp_path / "data" / name.replace("/", "_") / f"{split}.jsonl", word)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_quickstart(folder):
+    """Its second half trains the model that the first half searches with, so it is run first."""
     (template,) = blocks("docs/quickstart.md", "yaml")
-    (tmp_path / "reviews" / "reviews.yaml").write_text(template)
-    for name in ("ag_news", "trec", "glue/mrpc", "rotten_tomatoes"):
-        write_training_rows(tmp_path / "data" / name.replace("/", "_") / "train.jsonl", name)
-
-    searches, unlabelled, training = blocks("docs/quickstart.md", "bash")
-    for command in (*training.split("\npython"), searches, unlabelled):
-        run("python " + command.strip().removeprefix("python"), tmp_path)
+    (folder / "reviews" / "reviews.yaml").write_text(template)
+    search, unlabelled, training = blocks("docs/quickstart.md", "bash")
+    for command in (*commands(training), *commands(search), *commands(unlabelled)):
+        run(command)
     (snippet,) = blocks("docs/quickstart.md", "python")
-    out = execute([sys.executable, "-c", snippet], tmp_path)
+    out = execute([sys.executable, "-c", snippet], folder)
     assert out.startswith("[") and out.strip().endswith("]")
-    assert (tmp_path / "out" / "reviews" / "report.md").is_file()
+    assert (folder / "out" / "reviews" / "report.md").is_file()
 
 
-def run(command: str, folder: Path) -> None:
-    """A command of the page, on a tiny model, with fewer steps."""
-    words = shlex.split(command.replace("google/t5-small-lm-adapt", "lm").replace("\\\n", " "))
+@pytest.mark.slow
+def test_readme_and_codes(folder):
+    """The README in its order, except that its first Python block uses the model that the commands train."""
+    make, ours, rivals, own_task, share, install = blocks("README.md", "bash")
+    for command in (*commands(ours), *commands(rivals)):
+        run(command)
+    assert "Bitwise Search" in (folder / "out" / "compared" / "report.md").read_text()
+
+    (template,) = blocks("README.md", "yaml")
+    (folder / "reviews").rename(folder / "my_tasks")
+    (folder / "my_tasks" / "reviews.yaml").write_text(template)
+    (command,) = commands(own_task)
+    run(command)
+
+    use, pieces = blocks("README.md", "python")
+    names = {
+        "names": ["one", "another"],
+        "batch": {"input_ids": torch.tensor([[5, 6, 1]])},
+        "ids": torch.tensor([1]),
+        "labels": torch.tensor([[7, 1]]),
+        "inputs": {"input_ids": torch.tensor([[5, 6, 1]])},
+        "code": list(range(10)),
+        "examples": [{"input_ids": [i, 6, 1], "choice_ids": [[7, 1], [8, 1]], "answer": i % 2} for i in range(4, 10)],
+    }
+    exec(use.replace("google/t5-large-lm-adapt", "lm"), names)
+    assert "rte" in names["model"].task_names
+    exec(pieces, names)
+    assert len(names["found"].code) == len(names["voted"].code) == 10 and names["found"].trace
+
+    report, app, push, space = commands(share)  # for the app see test_app.py, for the last two tests/hub
+    assert "app.py" in app and "--push_to_hub" in push and "evaluation.space" in space
+    codebook_report.main(shlex.split(report.replace("out/demo/seed_0/stage2", "out/stage2"))[3:])
+    assert (folder / "out" / "codebook" / "codebook.html").is_file()
+
+    report, *_ = blocks("docs/codes.md", "bash")
+    (attributes,) = blocks("docs/codes.md", "json")
+    (folder / "attributes.json").write_text(attributes)
+    codebook_report.main(shlex.split(report.replace("out/ctr", "out/rte"))[3:] + ["--attributes", "attributes.json"])
+    known = set(CTRForConditionalGeneration.from_pretrained("out/rte").task_names)
+    assert set(json.loads(attributes)) <= known
+
+
+def commands(block: str) -> list[str]:
+    """The commands of a block of shell lines, comments left out."""
+    lines = block.replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := line.split("#")[0].strip())]
+
+
+def run(command: str) -> None:
+    """A command of a page, on a tiny model, with few steps."""
+    words = shlex.split(re.sub(r"google/t5-\S+", "lm", command))
     assert words[:2] == ["python", "run_ctr.py"]
-    words[:2] = [sys.executable, str(REPOSITORY / "run_ctr.py")]
-    if "--max_steps" in words:
-        words[words.index("--max_steps") + 1] = "3"
-    execute([*words, "--data_dir", "data", "--report_to", "none", "--use_cpu", "True", "--search_epochs", "1"], folder)
+    few = {"data_dir": "data", "report_to": "none", "use_cpu": True, "search_epochs": 1, "tuning_steps": 1}
+    few |= {"max_steps": 3, "num_shots": 8, "num_unlabelled": 8, "few_shot_seeds": 1}
+    run_ctr.main([*words[2:], *(text for name, value in few.items() for text in (f"--{name}", str(value)))])
 
 
 def execute(words: list[str], folder: Path) -> str:
@@ -81,14 +139,16 @@ def write_rows(path: Path, count: int, draw: random.Random) -> None:
     path.write_text("text,label\n" + "\n".join(rows) + "\n")
 
 
-def write_training_rows(path: Path, name: str) -> None:
-    """Rows with all the columns that the shipped templates of these data sets use."""
-    path.parent.mkdir(parents=True)
+def write_known_rows(path: Path, word: str) -> None:
+    """Rows, each with that word, with all the columns that the shipped templates of these data sets use."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     rows = [
         {
-            "text": f"w{3 + i} w9",
+            "text": f"w{3 + i} {word}",
             "sentence1": f"w{3 + i}",
-            "sentence2": "w7",
+            "sentence2": word,
+            "premise": f"w{3 + i}",
+            "hypothesis": word,
             "label": i % 2,
             "label_coarse": i % 6,
             "coarse_label": i % 6,
