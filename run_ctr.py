@@ -29,6 +29,7 @@ from evaluation.protocol import Draws
 from evaluation.report import Score, join_reports, print_table
 from evaluation.tuning_methods import TuningSettings
 from modeling_ctr import CTRForConditionalGeneration
+from modeling_ctr.hub_errors import loading_errors
 from run_arguments import ModelArguments, SearchArguments, TaskArguments, keep_arguments, parse_arguments
 from tasks import (
     SHIPPED_TEMPLATES,
@@ -70,7 +71,8 @@ def main(argv: list[str] | None = None) -> None:
     held_out = select_tasks(known, task_args.tasks, task_args.data_dir, held_out=True)
     if known_already := {task.name for task in train_tasks} & {task.name for task in held_out}:
         raise ValueError(f"'{min(known_already)}' is a training task and cannot be a held-out task as well.")
-    tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path, revision=model_args.model_revision)
+    with loading_errors(model_args.model_name_or_path):
+        tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path, revision=model_args.model_revision)
     trains_everything = training_args.do_train and training_args.stage == 2
     dtype = "float32" if trains_everything and model_args.dtype == "auto" else model_args.dtype
     model = load_model(model_args, train_tasks, dtype)

@@ -1,7 +1,9 @@
 """What went wrong with a call to the Hub, and what to do about it, in one sentence."""
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 
 from huggingface_hub.errors import (
     EntryNotFoundError,
@@ -35,12 +37,19 @@ def hub_errors(action: str, repo_id: str, advice: str = "") -> Iterator[None]:
         raise OSError(f"{action} failed: {reason}. {advice}".rstrip()) from error
 
 
+def loading_errors(name_or_path: str | os.PathLike) -> AbstractContextManager[None]:
+    """For blocks that load a checkpoint: `hub_errors`, where the name is no folder here and is looked for on the Hub."""
+    if Path(name_or_path).exists():
+        return nullcontext()
+    return hub_errors(f"Loading '{name_or_path}'", str(name_or_path), "Nor is there a folder of that name.")
+
+
 def hub_error_reason(error: BaseException, repo_id: str) -> str | None:
-    """What an error, or one of those that caused it, says about the Hub; None if it is about something else."""
+    """What an error, or one of those behind it, says about the Hub; None if it is about something else."""
     chain = []
     while error is not None:
         chain.append(error)
-        error = error.__cause__
+        error = error.__cause__ or error.__context__
     # What the Hub answered says most; each such error has one of the HTTP library behind it.
     for kinds in ((HfHubHTTPError, OfflineModeIsEnabled), HTTPError, LocalEntryNotFoundError):
         found = [e for e in chain if isinstance(e, kinds)]

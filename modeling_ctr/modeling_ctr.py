@@ -16,6 +16,7 @@ from transformers.utils import can_return_tuple
 
 from .codebook import TaskCodebook, TaskPrompt
 from .configuration_ctr import CTRConfig, check_code
+from .hub_errors import loading_errors
 from .prompt_encoder import CTREncoder, prompt_attention_mask
 from .task_arguments import check_code_tensor, position_of, task_tensors
 from .task_code_file import TaskCode, check_codebook, load_task_code
@@ -71,20 +72,21 @@ class CTRPreTrainedModel(PreTrainedModel):
         """As in transformers; also loads a plain language model's checkpoint when given a [`CTRConfig`].
 
         Raises:
-            OSError: The weight file is truncated or damaged.
+            OSError: There is no such folder, and the Hub did not give it; or the weight file is truncated or damaged.
             ValueError: A tensor's shape is not the config's, unless `ignore_mismatched_sizes=True` is given.
         """
         ignore_mismatched_sizes = kwargs.pop("ignore_mismatched_sizes", False)
         output_loading_info = kwargs.pop("output_loading_info", False)
         try:
-            model, info = super().from_pretrained(
-                pretrained_model_name_or_path,
-                *args,
-                # transformers' own error refers to a table on the screen; ours says what does not fit.
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-                **kwargs,
-            )
+            with loading_errors(pretrained_model_name_or_path):
+                model, info = super().from_pretrained(
+                    pretrained_model_name_or_path,
+                    *args,
+                    # transformers' own error refers to a table on the screen; ours says what does not fit.
+                    ignore_mismatched_sizes=True,
+                    output_loading_info=True,
+                    **kwargs,
+                )
         except SafetensorError as error:
             raise OSError(
                 f"The weights in '{pretrained_model_name_or_path}' cannot be read ({error}): the file is truncated or "
@@ -134,6 +136,7 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
                 such as `dtype`, `device_map`, `revision` or `token`, goes to `from_pretrained`.
 
         Raises:
+            OSError: There is no such folder, and the Hub did not give it.
             ValueError: Neither `task_names` nor `num_tasks` is given, or the language model's family is unsupported.
         """
         own = {field.name for field in dataclasses.fields(CTRConfig)} - {
@@ -147,7 +150,8 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
             for key in ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
             if key in kwargs
         }
-        text_config = AutoConfig.from_pretrained(name_or_path, **hub_kwargs)
+        with loading_errors(name_or_path):
+            text_config = AutoConfig.from_pretrained(name_or_path, **hub_kwargs)
         return cls.from_pretrained(name_or_path, config=CTRConfig(text_config=text_config, **config_kwargs), **kwargs)
 
     # ------------------------------------------------------------------------------------------------- calls

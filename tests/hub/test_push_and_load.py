@@ -202,7 +202,22 @@ HfApi().create_repo("me/empty")
     message = fails(author, "ValueError", load, repo_id="me/t5")
     assert "config of a 't5' model, not of a CTR model" in message and "from_backbone" in message
     assert "me/empty does not appear to have a file named" in fails_in_transformers(author, load, repo_id="me/empty")
-    assert "me/none" in fails_in_transformers(author, load, repo_id="me/none")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", ["from_pretrained(repo_id)", "from_backbone(repo_id, num_tasks=2)"])
+def test_what_cannot_be_loaded_says_why(hub, push, author, call):
+    push(private=True)
+    load = f"from modeling_ctr import CTRForConditionalGeneration\nCTRForConditionalGeneration.{call}"
+    for repo_id, token in (("me/none", WRITE), ("me/none", None), ("me/ctr", OTHER), ("me/ctr", None)):
+        message = fails(author, "OSError", load, token, repo_id=repo_id)
+        assert message.startswith(
+            f"Loading '{repo_id}' failed: there is no repository '{repo_id}' on the Hub, or it is"
+        )
+        assert message.endswith("Nor is there a folder of that name.")
+    hub.faults.append(("HEAD", "", "hang up"))
+    message = fails(author, "OSError", load, WRITE, repo_id="me/unseen")
+    assert message.startswith("Loading 'me/unseen' failed: the Hub cannot be reached")
 
 
 TRAIN = """
