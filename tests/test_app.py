@@ -182,7 +182,8 @@ def downloads(tmp_path_factory):
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory, downloads):
     webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install -e .[dev]")
-    chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
+    found = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome", "chrome"))
+    chromium, chromedriver = next(filter(None, found), None), shutil.which("chromedriver")
     if not (chromium and chromedriver):
         pytest.skip("no chromium with chromedriver here: apt-get install chromium chromium-driver")
     options = webdriver.ChromeOptions()
