@@ -37,9 +37,9 @@ def hub_errors(action: str, repo_id: str, advice: str = "") -> Iterator[None]:
         raise OSError(f"{action} failed: {reason}. {advice}".rstrip()) from error
 
 
-def loading_errors(name_or_path: str | os.PathLike) -> AbstractContextManager[None]:
+def loading_errors(name_or_path: str | os.PathLike | None) -> AbstractContextManager[None]:
     """For blocks that load a checkpoint: `hub_errors`, where the name is no folder here and is looked for on the Hub."""
-    if Path(name_or_path).exists():
+    if name_or_path is None or Path(name_or_path).exists():  # None: the weights are given as a `state_dict`
         return nullcontext()
     return hub_errors(f"Loading '{name_or_path}'", str(name_or_path), "Nor is there a folder of that name.")
 
