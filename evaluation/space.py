@@ -25,7 +25,15 @@ what the model then does with an input, and search for the code of a new task fr
 
 
 def space_files(model: str) -> dict[str, bytes]:
-    """What a Space for this model on the Hub holds, by path: app, packages, requirements and the Space's own page."""
+    """What a Space for this model on the Hub holds, by path: app, packages, requirements and the Space's own page.
+
+    Raises:
+        ValueError: This is an installed package, which has no app.
+    """
+    if not (REPOSITORY / "app.py").is_file():
+        raise ValueError(
+            f"There is no app.py in '{REPOSITORY}', to be pushed to a Space: run this in a clone of the project."
+        )
     settings = configparser.ConfigParser()
     settings.read(REPOSITORY / "setup.cfg", encoding="utf-8")
     packages = settings["options"]["packages"].split()
@@ -66,18 +74,19 @@ def push_space(repo_id: str, model: str, *, private: bool | None = None, token: 
         The Space's address.
 
     Raises:
-        ValueError: `model` is not a repository's name.
+        ValueError: `model` is not a repository's name, or there is no app to push.
         OSError: The Hub did not take it; the message says why.
     """
     if not is_repo_id(model):
         raise ValueError(
             f"'{model}' is no repository on the Hub (user/name), where a Space could load it: push it first."
         )
+    contents = space_files(model)
     api = HfApi(token=token)
     with hub_errors(f"Pushing to the Space '{repo_id}'", repo_id):
         space = api.create_repo(repo_id, repo_type="space", space_sdk="gradio", private=private, exist_ok=True)
         api.add_space_variable(space.repo_id, "CTR_CHECKPOINT", model)  # app.py loads what this names
-        files = [CommitOperationAdd(path, content) for path, content in space_files(model).items()]
+        files = [CommitOperationAdd(path, content) for path, content in contents.items()]
         api.create_commit(space.repo_id, files, commit_message=f"App for {model}", repo_type="space")
     return str(space)
 

@@ -1,0 +1,24 @@
+"""What is put on a Space; tests/hub/test_space.py pushes and runs it."""
+
+import re
+
+import pytest
+
+from evaluation import space
+
+
+def test_a_space_holds_the_app_and_what_it_imports():
+    files = space.space_files("me/ctr")
+    assert {"app.py", "LICENSE", "README.md", "requirements.txt"} <= files.keys()
+    imported = set(re.findall(r"^from ([\w.]+) import", files["app.py"].decode(), re.MULTILINE))
+    ours = {name for name in imported if name.split(".")[0] in ("evaluation", "modeling_ctr", "search", "tasks")}
+    assert len(ours) >= 3
+    for name in ours:
+        assert {f"{name.replace('.', '/')}{end}" for end in (".py", "/__init__.py")} & files.keys(), name
+    assert not [path for path in files if "__pycache__" in path or path.startswith(("/", "tests"))]
+
+
+def test_what_has_no_app_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(space, "REPOSITORY", tmp_path)
+    with pytest.raises(SystemExit, match="^Error: There is no app.py in .* run this in a clone of the project"):
+        space.main(["me/app", "--model", "me/ctr"])
