@@ -132,7 +132,8 @@ def methods_of(scores: Iterable[Score]) -> list[str]:
 def accuracy_rows(scores: Sequence[Score]) -> list[list[str]]:
     """Header and rows of the accuracy table, in percent: tasks by methods, and the mean over tasks at the end.
 
-    A cell is the mean over templates; with several seeds, mean ± standard deviation of that over the seeds.
+    A cell is the mean over templates; with several seeds, mean ± standard deviation of that over the seeds. A mean of
+    fewer tasks than there are says of how many.
     """
     return _score_rows([s for s in scores if s.accuracy is not None], lambda score: score.accuracy)
 
@@ -150,6 +151,10 @@ def _score_rows(scores: Sequence[Score], value: Callable[[Score], float]) -> lis
     if len(tasks) > 1:
         # Per seed first, so that the deviation is that of the whole row and not of its tasks.
         rows.append(["**mean**", *(_mean_std(_mean_of_tasks(scores, method, value)) for method in methods)])
+        for column, method in enumerate(methods, start=1):
+            covered = sum(bool(of_task[column - 1]) for of_task in means.values())
+            if covered < len(tasks):
+                rows[-1][column] += f" ({covered} of {len(tasks)} tasks)"
     return rows
 
 
@@ -172,14 +177,14 @@ def spread_rows(scores: Sequence[Score]) -> list[list[str]]:
     Over seeds the mean is taken first. Empty where there is one template of everything.
     """
     rows = [["task", "method", "templates", "mean", "lowest", "25%", "median", "75%", "highest"]]
-    by_template: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    by_template: dict[tuple[str, str], dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     for score in scores:
         if score.accuracy is not None and score.method != MAJORITY:
-            by_template[score.task, score.method][score.template].append(score.accuracy)
+            by_template[score.task, score.method][score.template][score.seed] = score.accuracy
     for (task, method), templates in by_template.items():
         # A method that chooses a template is under another one with another seed, which is no spread over templates.
-        if len(templates) > 1 and len({len(values) for values in templates.values()}) == 1:
-            values = [100 * statistics.mean(of_template) for of_template in templates.values()]
+        if len(templates) > 1 and len({frozenset(by_seed) for by_seed in templates.values()}) == 1:
+            values = [100 * statistics.mean(by_seed.values()) for by_seed in templates.values()]
             numbers = [statistics.mean(values), *np.percentile(values, [0, 25, 50, 75, 100])]
             rows.append([task, method, str(len(values)), *(f"{number:.1f}" for number in numbers)])
     return rows if len(rows) > 1 else []
