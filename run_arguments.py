@@ -157,7 +157,7 @@ class SearchArguments:
     tuning: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "Rivals that tune on the few-shot examples: prompts that start from words or from the found code, "
+            "help": "Rivals that tune on the few-shot examples: prompts that start from words or from the best training code, "
             "LoRA, the whole language model.",
             "choices": list(METHODS),
         },
@@ -218,8 +218,11 @@ def parse_arguments(argv: list[str]) -> Arguments:
         raise ValueError("`--method t0` has nothing to do on held-out tasks without `--do_eval`.")
     if model.method == "ctr" and search.do_prompt_selection:
         raise ValueError("`--do_prompt_selection` chooses between prompts, which only `--method t0` has.")
-    if CODE_TUNING in search.tuning and not search.do_bitwise_search:
-        raise ValueError(f"`--tuning {CODE_TUNING}` starts from the code of `--do_bitwise_search`: give that, too.")
+    if CODE_TUNING in search.tuning and not (search.do_bitwise_search or search.do_population_search):
+        raise ValueError(
+            f"`--tuning {CODE_TUNING}` starts from the best training code, which `--do_bitwise_search` or "
+            "`--do_population_search` finds: give one of them, too."
+        )
     return arguments
 
 

@@ -151,7 +151,7 @@ def _scores_of(
     scores = []
     if isinstance(model, CTRForConditionalGeneration):
         found = ctr_methods.search_dataset(model, examples, settings.search, seed, folder)
-        codes = {each.template: each.code for each in found if each.method == ctr_methods.BITWISE_SEARCH}
+        codes = {each.template: each.code for each in found if each.method == ctr_methods.BEST_BY_LOSS}
         for template, judge in by_template.items():
             scores += ctr_methods.score_codes(judge, found, settings.search.calibrated, seed)
             scores += tuned(template, codes.get(template))

@@ -151,7 +151,7 @@ def _score_rows(scores: Sequence[Score], value: Callable[[Score], float]) -> lis
     if len(tasks) > 1:
         # Per seed first, so that the deviation is that of the whole row and not of its tasks.
         rows.append(["**mean**", *(_mean_std(_mean_of_tasks(scores, method, value)) for method in methods)])
-        for column, method in enumerate(methods, start=1):
+        for column in range(1, len(methods) + 1):
             covered = sum(bool(of_task[column - 1]) for of_task in means.values())
             if covered < len(tasks):
                 rows[-1][column] += f" ({covered} of {len(tasks)} tasks)"

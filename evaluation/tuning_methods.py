@@ -28,7 +28,7 @@ from trainers.collators import CTRDataCollator
 PROMPT_TUNING, CODE_TUNING, LORA, FULL_TUNING = "prompt_tuning", "code_tuning", "lora", "full_tuning"
 METHODS = {
     PROMPT_TUNING: "prompt tuning",
-    CODE_TUNING: "prompt tuning from the code",
+    CODE_TUNING: "prompt tuning from the training code",
     LORA: "LoRA",
     FULL_TUNING: "full tuning",
 }
@@ -67,7 +67,8 @@ def score_tuning(
         few_shot: Labelled examples.
         settings: How to tune.
         seed: Of the examples held back, of random starts and of dropout.
-        code: The start of `code_tuning`, for a CTR model.
+        code: The start of `code_tuning`, for a CTR model: the best training code, which measured better than a
+            found one, whose vectors fit the few examples already.
         prefix: Goes before the method's name in the score.
     """
     start = time.perf_counter()

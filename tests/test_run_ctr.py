@@ -297,7 +297,7 @@ def test_rivals_of_the_searches_and_a_joined_report(project, capsys):
     scores, about = load_scores(project / "both" / "report.json")
     assert list(about) == ["out", "t0"]
     methods = [s.method for s in scores]
-    assert {"Code Ensemble", "prompt tuning from the code", "full tuning", "T0"} <= set(methods)
+    assert {"Code Ensemble", "prompt tuning from the training code", "full tuning", "T0"} <= set(methods)
     assert methods.count("majority class") == 1
     assert "T0" in capsys.readouterr().out
 
@@ -309,7 +309,10 @@ def test_rivals_of_the_searches_and_a_joined_report(project, capsys):
         ({**T0, "do_bitwise_search": True}, "its counterpart is `--do_prompt_selection`"),
         ({**T0, "do_eval": False}, "nothing to do on held-out tasks without `--do_eval`"),
         ({**SEARCHES, "do_prompt_selection": True}, "which only `--method t0` has"),
-        ({"tasks": ["sizes"], "tuning": ["code_tuning"]}, "starts from the code of `--do_bitwise_search`"),
+        (
+            {"tasks": ["sizes"], "tuning": ["code_tuning"]},
+            "starts from the best training code, which `--do_bitwise_search`",
+        ),
     ],
 )
 def test_methods_that_do_not_go_together_are_refused(project, settings, message):
