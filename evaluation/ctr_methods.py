@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from evaluation.protocol import Judge, TemplateExamples, file_name_of, with_common_rows
 from evaluation.report import Score
@@ -137,19 +138,8 @@ def few_shot_searches(
         found.append(FoundCode(template, BEST_BY_ACCURACY, training.best_by_accuracy().code, **cost))
     searches = {}
     if settings.bitwise_search:
-        searches[BITWISE_SEARCH] = BitwiseSearch(
-            scorer,
-            task_code_space(model),
-            objective=settings.objective,
-            num_starts=settings.num_starts,
-            order=settings.order,
-            epochs=settings.epochs,
-            seed=seed,
-            prune=True,
-            race=settings.race,
-            trace_path=output_dir / f"bitwise_search_{file_name}.jsonl",
-            **settings.budget,
-        )
+        trace = output_dir / f"bitwise_search_{file_name}.jsonl"
+        searches[BITWISE_SEARCH] = _bitwise_search(scorer, settings, seed, trace, num_starts=settings.num_starts)
     if settings.population_search:
         searches[POPULATION_SEARCH] = PopulationSearch(
             # Codes that another search has scored would be free of cost.
@@ -191,24 +181,32 @@ def searches_by_vote(
     found = [FoundCode(vote.template, CODE_ENSEMBLE, vote.code, **cost)]
     if settings.refined_ensemble:
         rows = pseudo_labelled(unlabelled[names.index(vote.template)], vote.pseudo_labels, vote.margins)
-        refined = BitwiseSearch(
-            CodeScorer(model, rows),
-            task_code_space(model),
-            objective=settings.objective,
-            start_codes=vote.code,
-            order=settings.order,
-            epochs=settings.epochs,
-            seed=seed,
-            prune=True,
-            race=settings.race,
-            trace_path=output_dir / "refined_ensemble.jsonl",
-            **settings.budget,
-        ).run()
+        trace = output_dir / "refined_ensemble.jsonl"
+        refined = _bitwise_search(CodeScorer(model, rows), settings, seed, trace, start_codes=vote.code).run()
         refined.save(output_dir / "refined_ensemble.json")
         cost["evaluations"] += refined.evaluations
         cost["seconds"] = time.perf_counter() - start
         found.append(FoundCode(vote.template, REFINED_ENSEMBLE, refined.code, **cost))
     return found
+
+
+def _bitwise_search(
+    scorer: CodeScorer, settings: SearchSettings, seed: int, trace_path: Path, **start: Any
+) -> BitwiseSearch:
+    """As the settings say, with exact pruning; `start` says where it begins."""
+    return BitwiseSearch(
+        scorer,
+        task_code_space(scorer.model),
+        objective=settings.objective,
+        order=settings.order,
+        epochs=settings.epochs,
+        seed=seed,
+        prune=True,
+        race=settings.race,
+        trace_path=trace_path,
+        **settings.budget,
+        **start,
+    )
 
 
 def score_codes(judge: Judge, found: Sequence[FoundCode], calibrated: bool, seed: int) -> list[Score]:

@@ -92,12 +92,13 @@ def evaluate_held_out(
             logger.info(f"{dataset}, few-shot seed {seed}")
             folder = output_dir / "held_out" / dataset.replace("/", "_") / f"seed_{seed}"
             examples = held_out_examples(of_dataset, rows, builder, settings.draws, seed)
+            found: list[ctr_methods.FoundCode] = []
             if isinstance(model, CTRForConditionalGeneration):
                 found = ctr_methods.search_dataset(model, examples, settings.search, seed, folder)
                 if seed == settings.seeds[0]:
                     add_codes(model, dataset, found)
             if settings.draws.judged:
-                scores += _scores_of(model, examples, builder, settings, judges, seed, folder)
+                scores += _scores_of(model, examples, found, builder, settings, judges, seed, folder)
                 if is_main_process():  # after each, so that an interrupted run leaves a report of what it did
                     write_report(scores, output_dir, about)
     return scores
@@ -117,6 +118,7 @@ def add_codes(model: CTRForConditionalGeneration, dataset: str, found: Sequence[
 def _scores_of(
     model: PreTrainedModel,
     examples: Sequence[TemplateExamples],
+    found: Sequence[ctr_methods.FoundCode],
     builder: FeatureBuilder,
     settings: HeldOutSettings,
     judges: dict[tuple[str, str], Judge],
@@ -150,7 +152,6 @@ def _scores_of(
 
     scores = []
     if isinstance(model, CTRForConditionalGeneration):
-        found = ctr_methods.search_dataset(model, examples, settings.search, seed, folder)
         codes = {each.template: each.code for each in found if each.method == ctr_methods.BEST_BY_LOSS}
         for template, judge in by_template.items():
             scores += ctr_methods.score_codes(judge, found, settings.search.calibrated, seed)

@@ -14,6 +14,7 @@ from evaluation.protocol import Judge, TemplateExamples
 from evaluation.report import Score
 from search import PromptScorer
 from search.code_ensemble import ensemble_vote
+from search.objectives import choice_cross_entropy
 
 T0, PROMPT_BY_LOSS, PROMPT_BY_VOTE = "T0", "T0, prompt by loss", "T0, prompt by vote (ZPS)"
 
@@ -62,9 +63,8 @@ def prompt_by_vote(model: PreTrainedModel, examples: Sequence[TemplateExamples],
 def _mean_loss(scorer: PromptScorer) -> float:
     if not scorer.has_choices:
         return float(scorer.gold_losses()[0].mean())
-    scores = scorer.choice_log_likelihoods()[0]
-    gold = scores.gather(1, scorer.require_answers("Choosing a prompt by its loss")[:, None])[:, 0]
-    return float((scores.logsumexp(1) - gold).mean())
+    answers = scorer.require_answers("Choosing a prompt by its loss")
+    return float(choice_cross_entropy(scorer.choice_log_likelihoods()[0], answers).mean())
 
 
 def _for_all_rows(examples: Sequence[TemplateExamples], part: str) -> list[TemplateExamples]:

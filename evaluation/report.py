@@ -236,27 +236,27 @@ def write_report(scores: Sequence[Score], output_dir: Path, about: dict) -> None
     """Write `report.json`, `report.md` and `report.png` into `output_dir`."""
     output_dir.mkdir(parents=True, exist_ok=True)
     save_scores(scores, output_dir / "report.json", about)
-    ranked = [score for score in scores if score.accuracy is not None]
-    generated = [score for score in scores if score.generation]
+    ranked = any(score.accuracy is not None for score in scores)
+    generated = any(score.generation for score in scores)
     lines = ["# Held-out tasks", "", *(f"- {key}: {value}" for key, value in about.items()), ""]
     if ranked:
-        lines += ["## Accuracy (%)", "", *markdown_table(accuracy_rows(ranked)), ""]
-        if recorded := recorded_rows(ranked):
+        lines += ["## Accuracy (%)", "", *markdown_table(accuracy_rows(scores)), ""]
+        if recorded := recorded_rows(scores):
             lines += [
                 f"Recorded by the method's authors with {RECORDED_MODEL}, another model than the above:",
                 "",
                 *markdown_table(recorded),
                 "",
             ]
-        if spread := spread_rows(ranked):
+        if spread := spread_rows(scores):
             lines += ["## Over templates (%)", "", *markdown_table(spread), ""]
     if generated:
-        lines += ["## Generated texts, ROUGE-L (%)", "", *markdown_table(generation_rows(generated)), ""]
+        lines += ["## Generated texts, ROUGE-L (%)", "", *markdown_table(generation_rows(scores)), ""]
     lines += ["## Cost", "", "Means over tasks, templates and seeds.", "", *markdown_table(cost_rows(scores)), ""]
     if ranked:
-        lines += ["## Behind it", "", *markdown_table(detail_rows(ranked)), ""]
+        lines += ["## Behind it", "", *markdown_table(detail_rows(scores)), ""]
     if generated:
-        lines += ["## Behind the generated texts", "", *markdown_table(generation_detail_rows(generated)), ""]
+        lines += ["## Behind the generated texts", "", *markdown_table(generation_detail_rows(scores)), ""]
     (output_dir / "report.md").write_text("\n".join(lines), encoding="utf-8")
     draw_bars(scores, output_dir / "report.png")
 

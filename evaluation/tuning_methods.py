@@ -35,6 +35,7 @@ METHODS = {
 LEARNING_RATES = {LORA: 1e-3, FULL_TUNING: 1e-4}
 # Of prompt tuning, as a share of the start's typical size: T5's word embeddings are some 30 times larger than code vectors.
 PROMPT_RATE = 0.03
+PROMPT_LENGTH = 10  # where no task code says it
 HELD_BACK_SHARE = 0.25
 BATCH_SIZE = 8
 EVALUATE_EVERY, PATIENCE = 10, 3
@@ -43,11 +44,10 @@ LORA_RANK, LORA_ALPHA = 8, 16
 
 @dataclass(frozen=True)
 class TuningSettings:
-    """Which of `METHODS` are run, with how many steps at most, and the length of a prompt that starts from words."""
+    """Which of `METHODS` are run, with how many steps at most."""
 
     methods: tuple[str, ...] = ()
     steps: int = 100
-    prompt_length: int = 10
 
 
 def score_tuning(
@@ -75,7 +75,7 @@ def score_tuning(
     model = judge.model
     held_back = round(HELD_BACK_SHARE * len(few_shot))
     if method in (PROMPT_TUNING, CODE_TUNING):
-        vectors = _code_vectors(model, code) if method == CODE_TUNING else _word_vectors(model, settings, seed)
+        vectors = _code_vectors(model, code) if method == CODE_TUNING else _word_vectors(model, seed)
         tuned = tune_prompt(
             model,
             few_shot,
@@ -105,9 +105,9 @@ def _code_vectors(model: CTRForConditionalGeneration, code: list[int]) -> torch.
     return model.prompt_vectors(torch.tensor([code], device=model.device))[0].float().cpu()
 
 
-def _word_vectors(model: PreTrainedModel, settings: TuningSettings, seed: int) -> torch.Tensor:
+def _word_vectors(model: PreTrainedModel, seed: int) -> torch.Tensor:
     is_ctr = isinstance(model, CTRForConditionalGeneration)
-    return vocabulary_prompt(model, model.config.code_length if is_ctr else settings.prompt_length, seed)
+    return vocabulary_prompt(model, model.config.code_length if is_ctr else PROMPT_LENGTH, seed)
 
 
 @contextmanager
@@ -163,17 +163,16 @@ def tune_weights(
     best_loss, best, looks_since = math.inf, {}, 0
     order: list[int] = []
     was_training = model.training
-    for step in tqdm(range(1, steps + 1), desc="tuning", leave=False):
-        if validation is not None and (step - 1) % EVALUATE_EVERY == 0:
+    model.train()
+    for step in tqdm(range(steps + 1), desc="tuning", leave=False):  # steps taken
+        if validation is not None and (step % EVALUATE_EVERY == 0 or step == steps):
             loss = float(validation.gold_losses().mean())
             looks_since += 1
             if loss < best_loss:
                 best_loss, looks_since = loss, 0
                 best = {name: parameter.detach().clone() for name, parameter in parameters.items()}
-            if looks_since == PATIENCE:
-                step -= 1
-                break
-        model.train()
+        if step == steps or looks_since == PATIENCE:
+            break
         if len(order) < BATCH_SIZE:
             order += generator.sample(range(len(rows)), len(rows))
         chosen, order = order[:BATCH_SIZE], order[BATCH_SIZE:]
@@ -182,9 +181,7 @@ def tune_weights(
         optimizer.zero_grad()
         model(**inputs).loss.backward()
         optimizer.step()
-        model.eval()
-    if validation is not None and float(validation.gold_losses().mean()) >= best_loss:
-        _copy_into(model, best)
+    _copy_into(model, best)
     model.train(was_training)
     return step
 

@@ -18,7 +18,6 @@ from modeling_ctr import CTRForConditionalGeneration
 from modeling_ctr.hub_errors import hub_errors
 from modeling_ctr.modeling_ctr import CTROutput
 from trainers.codebook_statistics import codebook_statistics, collapse_report
-from trainers.collators import CTRDataCollator
 from trainers.model_card import stage_record, write_model_card
 from trainers.multitask_trainer import MultitaskTrainer
 from trainers.sharding import shard_codebook, whole_codebook
@@ -50,22 +49,23 @@ class CTRTrainer(MultitaskTrainer):
     ):
         if isinstance(model, CTRForConditionalGeneration):
             freeze_for_stage(model, args)
-        if data_collator is None and model is not None:
-            data_collator = CTRDataCollator(model.config.pad_token_id, model.config.num_tasks)
         if compute_metrics is None:
             compute_metrics = self.accuracies
         super().__init__(
-            model=model, args=args, data_collator=data_collator, compute_metrics=compute_metrics, **kwargs
+            model=model,
+            args=args,
+            data_collator=data_collator,
+            task_names=() if model is None else model.config.task_names,
+            compute_metrics=compute_metrics,
+            **kwargs,
         )
+        self.task_names = self._plain_model().config.task_names  # where `model_init` made the model, known only now
         if self.is_fsdp_enabled:
             shard_codebook(self._plain_model())
         self._last_codes: torch.Tensor | None = None
         self._saved_codes: torch.Tensor | None = None  # for the model card, which one process writes alone
         self._collapse_reported = False
         self._earlier_stages = self._plain_model().config.training_stages or []
-
-    def _task_names(self) -> Sequence[str]:
-        return self._plain_model().config.task_names
 
     # ----------------------------------------------------------------------------------------------- training
 
@@ -142,8 +142,7 @@ class CTRTrainer(MultitaskTrainer):
         correct, task_ids = (prediction.predictions == answers)[known], task_ids[known]
         if not known.any():
             return {}
-        names = self._task_names()
-        by_task = {f"accuracy_{names[i]}": float(correct[task_ids == i].mean()) for i in np.unique(task_ids)}
+        by_task = {f"accuracy_{self.task_names[i]}": float(correct[task_ids == i].mean()) for i in np.unique(task_ids)}
         return {"accuracy": float(np.mean(list(by_task.values()))), **by_task}
 
     # ------------------------------------------------------------------------------------------------- saving

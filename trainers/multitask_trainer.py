@@ -45,7 +45,7 @@ class MultitaskTrainer(Seq2SeqTrainer):
 
     Args:
         model, args, data_collator: As in transformers.
-        task_names: Of the tasks by id, for messages; unless a subclass knows them from its model.
+        task_names: Of the tasks by id, for messages.
     """
 
     # Of batches; not arguments of the model.
@@ -78,9 +78,6 @@ class MultitaskTrainer(Seq2SeqTrainer):
         """The model itself, out of whatever peft and accelerate wrap it in."""
         model = self.accelerator.unwrap_model(self.model)
         return model.get_base_model() if isinstance(model, PeftModel) else model
-
-    def _task_names(self) -> Sequence[str]:
-        return self.task_names
 
     # ----------------------------------------------------------------------------------------------- training
 
@@ -270,8 +267,7 @@ class MultitaskTrainer(Seq2SeqTrainer):
         for step, losses, task_ids in self._losses:
             if all(torch.isfinite(loss) for loss in losses.values()) and losses.get("vq_loss", 0) <= limit:
                 continue
-            names = self._task_names()
-            tasks = ", ".join(sorted({names[i] for i in task_ids.tolist()}))
+            tasks = ", ".join(sorted({self.task_names[i] for i in task_ids.tolist()}))
             values = " and ".join(f"{name} is {loss.item():.4g}" for name, loss in losses.items())
             message = (
                 f"Step {step}: {values} (`max_vq_loss` is {limit:.4g}), in a batch of the tasks {tasks}. Go on from an "
