@@ -5,7 +5,6 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -25,39 +24,13 @@ from .processes import (
     require_same,
     sum_over_processes,
 )
+from .targets import Targets, checked_example, padded
 from .token_budget import TokenBudget
 
 # Backward passes keep every layer's activations: at most so many tokens at a time.
 GRADIENT_TOKEN_BUDGET = 8192
 # A batch ends where the next text is shorter than this share of its longest, once it holds this share of the budget.
 MAX_PADDING, MIN_FILL = 0.1, 0.25
-
-
-@dataclass(frozen=True)
-class Targets:
-    """What is to be scored: the distinct token sequences, and which of them each example asks for."""
-
-    tokens: torch.LongTensor  # (num_targets, longest), padded with 0, on the model's device
-    lengths: torch.LongTensor  # (num_targets,), on the CPU
-    of_example: list[list[int]]  # rows of `tokens`, for each example
-    slots: torch.LongTensor  # (num_examples, most asked): position in `of_example`, -1 where an example asks for fewer
-
-    @classmethod
-    def build(cls, sequences: list[list[list[int]]], device: torch.device) -> "Targets":
-        """Each example's token sequences -> targets; sequences that an example repeats are scored once."""
-        rows: dict[tuple[int, ...], int] = {}
-        of_example, slots = [], []
-        for example in sequences:
-            ids = [rows.setdefault(tuple(sequence), len(rows)) for sequence in example]
-            distinct = list(dict.fromkeys(ids))
-            of_example.append(distinct)
-            slots.append([distinct.index(i) for i in ids])
-        return cls(
-            tokens=_padded([list(row) for row in rows], 0).to(device),
-            lengths=torch.tensor([len(row) for row in rows]),
-            of_example=of_example,
-            slots=_padded(slots, -1),
-        )
 
 
 class PromptScorer:
@@ -101,14 +74,14 @@ class PromptScorer:
         self.progress = progress
         self.pairs_scored = 0  # (prompt, example) pairs that went through the language model, in all processes
 
-        rows = [_checked(row, number) for number, row in enumerate(examples)]
+        rows = [checked_example(row, number) for number, row in enumerate(examples)]
         if not rows:
             raise ValueError("There are no examples to score.")
         self.num_examples = len(rows)
         self.lengths = torch.tensor([len(row["input_ids"]) for row in rows])
         self.answers = torch.tensor([row["answer"] for row in rows])  # (num_examples,), -1 where unknown
         self.weights = torch.tensor([row["weight"] for row in rows], dtype=torch.float64)  # (num_examples,)
-        self._inputs = _padded([row["input_ids"] for row in rows], 0).to(self.device)
+        self._inputs = padded([row["input_ids"] for row in rows], 0).to(self.device)
         with_choices = sum(row["choice_ids"] is not None for row in rows)
         if 0 < with_choices < len(rows):
             raise ValueError(f"Only {with_choices} of the {len(rows)} examples have answer choices; all or none must.")
@@ -513,34 +486,3 @@ def frozen(model: torch.nn.Module) -> Iterator[None]:
     finally:
         for parameter in trained:
             parameter.requires_grad_(True)
-
-
-def _checked(row: Mapping[str, Any], number: int) -> dict[str, Any]:
-    """One example's token ids as lists, its answer, and its gold target (None where it is unknown)."""
-    if "input_ids" not in row or len(row["input_ids"]) == 0:
-        raise ValueError(f"Example {number} has no `input_ids`.")
-    choices, answer = row.get("choice_ids"), row.get("answer")
-    answer = -1 if answer is None else int(answer)
-    labels = [int(token) for token in row.get("labels") or [] if token >= 0]
-    if choices is not None:
-        choices = [[int(token) for token in choice] for choice in choices]
-        if not choices or not all(choices):
-            raise ValueError(f"Example {number} has {'an empty answer choice' if choices else 'no answer choices'}.")
-        if not -1 <= answer < len(choices):
-            raise ValueError(f"Example {number} has the answer {answer}, but only {len(choices)} choices.")
-    weight = row.get("weight")
-    weight = 1.0 if weight is None else float(weight)
-    if not 0 <= weight < math.inf:
-        raise ValueError(f"Example {number} has the weight {weight}.")
-    gold = labels or (choices[answer] if choices is not None and answer >= 0 else None)
-    return {
-        "input_ids": [int(token) for token in row["input_ids"]],
-        "choice_ids": choices,
-        "answer": answer,
-        "gold": gold,
-        "weight": weight,
-    }
-
-
-def _padded(rows: list[list[int]], value: int) -> torch.LongTensor:
-    return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=value)

@@ -225,19 +225,9 @@ def test_generation_by_code(codes):
 # --------------------------------------------------------------------------------------------------- bad input
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"input_ids": []}, "Example 2 has no `input_ids`"),
-        ({"choice_ids": []}, "Example 2 has no answer choices"),
-        ({"choice_ids": [[5, 1], []]}, "Example 2 has an empty answer choice"),
-        ({"answer": 4}, "Example 2 has the answer 4"),
-        ({"choice_ids": None, "answer": None}, "Only 8 of the 9 examples have answer choices"),
-    ],
-)
-def test_malformed_examples(model, examples, change, message):
-    examples[2].update(change)
-    with pytest.raises(ValueError, match=message):
+def test_choices_for_some_examples_only(model, examples):
+    examples[2].update(choice_ids=None, answer=None)
+    with pytest.raises(ValueError, match="Only 8 of the 9 examples have answer choices"):
         CodeScorer(model, examples)
 
 
