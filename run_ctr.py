@@ -1,6 +1,6 @@
 """Train CTR models and find the codes of new tasks.
 
-    python run_ctr.py examples/demo.json
+    python run_ctr.py examples/t0_data/ctr_stage1.yaml --data_dir DATA --model_name_or_path google/flan-t5-small
     python run_ctr.py --model_name_or_path google/t5-large-lm-adapt --train_tasks ag_news trec --stage 1 --do_train \
         --output_dir out/stage1
     python run_ctr.py --model_name_or_path out/stage2 --tasks super_glue/rte --do_bitwise_search --output_dir out/rte

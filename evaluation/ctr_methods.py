@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.protocol import Judge, TemplateExamples, file_name_of, with_common_rows
+from evaluation.protocol import Judge, TemplateExamples, file_name_of, inputs_of, with_common_rows
 from evaluation.report import Score
 from modeling_ctr import CTRForConditionalGeneration
 from search import (
@@ -88,14 +88,16 @@ def search_dataset(
 ) -> list[FoundCode]:
     """Find codes for one held-out data set by every search of the settings.
 
-    Results and traces are written into `output_dir` as they come; what is finished is not computed again.
+    Results and traces are written into `output_dir` as they come; what is finished is not computed again, unless the
+    model or the examples are others by now.
 
     Raises:
         DataError: Code Ensemble is asked for and a task has no answer choices.
     """
     finished = output_dir / "found_codes.json"
     kept = on_main_process(lambda: json.loads(finished.read_text(encoding="utf-8")) if finished.is_file() else None)
-    if kept is not None and kept["settings"] == asdict(settings):
+    asked = {**inputs_of(model, examples), "settings": asdict(settings)}
+    if kept is not None and kept.get("asked") == asked:
         return [FoundCode(**found) for found in kept["found"]]
     if settings.votes:
         for each in examples:
@@ -111,7 +113,7 @@ def search_dataset(
             found += few_shot_searches(model, each, settings, seed, output_dir)
     if settings.votes:
         found += searches_by_vote(model, examples, settings, seed, output_dir)
-    content = {"settings": asdict(settings), "found": [asdict(f) for f in found]}
+    content = {"asked": asked, "found": [asdict(f) for f in found]}
     if is_main_process():
         finished.write_text(json.dumps(content, indent=1), encoding="utf-8")
     return found

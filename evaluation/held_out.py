@@ -9,7 +9,15 @@ from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from evaluation import ctr_methods, prompted_methods
-from evaluation.protocol import Draws, Judge, TemplateExamples, file_name_of, held_out_examples, most_varied_templates
+from evaluation.protocol import (
+    Draws,
+    Judge,
+    TemplateExamples,
+    file_name_of,
+    held_out_examples,
+    inputs_of,
+    most_varied_templates,
+)
 from evaluation.report import Score, load_scores, save_scores, write_report
 from evaluation.tuning_methods import TuningSettings, score_tuning
 from modeling_ctr import CTRForConditionalGeneration
@@ -125,9 +133,12 @@ def _scores_of(
     seed: int,
     folder: Path,
 ) -> list[Score]:
-    """Scores of all methods on one data set with one seed; kept in `folder`, as they come where they take long."""
+    """Scores of all methods on one data set with one seed; kept in `folder`, as they come where they take long.
+
+    What is kept counts as long as the model, the examples and the settings are those of now.
+    """
     finished = folder / "scores.json"
-    asked = json.loads(json.dumps(asdict(settings)))
+    asked = json.loads(json.dumps({**inputs_of(model, examples), "settings": asdict(settings)}))
     kept = kept_scores(finished)
     if kept is not None and kept[1] == asked:
         return kept[0]
@@ -142,12 +153,13 @@ def _scores_of(
         for method in settings.tuning.methods:
             path = folder / f"{method}_{file_name_of(template)}.json"
             kept = kept_scores(path)
-            if kept is None:
+            if kept is None or kept[1] != asked:
                 logger.info(f"{by_template[template].dataset}, {template}: {method}")
                 judge = by_template[template]
                 score = score_tuning(method, judge, few_shot[template], settings.tuning, seed, code, prefix)
-                keep_scores([score], path, {"seed": seed})
-            scores += [score] if kept is None else kept[0]
+                kept = [score], asked
+                keep_scores(*kept, path)
+            scores += kept[0]
         return scores
 
     scores = []
@@ -166,7 +178,7 @@ def _scores_of(
             template, cost = prompted_methods.prompt_by_vote(model, examples, settings.search.num_codes)
             chosen = by_template[template].raw_lm(seed, prompted_methods.PROMPT_BY_VOTE)
             scores.append(replace(chosen, **cost))
-    keep_scores(scores, finished, asked)
+    keep_scores(scores, asked, finished)
     return scores
 
 
@@ -175,7 +187,7 @@ def kept_scores(path: Path) -> tuple[list[Score], dict] | None:
     return on_main_process(lambda: load_scores(path) if path.is_file() else None)
 
 
-def keep_scores(scores: Sequence[Score], path: Path, about: dict) -> None:
+def keep_scores(scores: Sequence[Score], about: dict, path: Path) -> None:
     """Write scores, and what one must know of them to take them up again; of several processes the main one does."""
     if is_main_process():
         path.parent.mkdir(parents=True, exist_ok=True)

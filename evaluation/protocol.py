@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from evaluation.metrics import RankClassification, TextGeneration
 from evaluation.report import MAJORITY, Score
 from modeling_ctr import CTRForConditionalGeneration
-from search import CodeScorer, PromptScorer, batch_calibration
+from search import CodeScorer, PromptScorer, batch_calibration, examples_fingerprint, model_fingerprint
 from search.scorer import first_argmax
 from tasks import DataError, FeatureBuilder, SplitRows, Task, few_shot_split
 
@@ -123,6 +123,15 @@ def held_out_examples(
             evaluation_rows = evaluation_rows.select(range(min(draws.max_eval_samples, len(evaluation_rows))))
         evaluation = [builder.evaluation(task, evaluation_rows) for task in tasks]
     return [TemplateExamples(*each) for each in zip(tasks, few_shot, unlabelled, evaluation, strict=True)]
+
+
+def inputs_of(model: PreTrainedModel, examples: Sequence[TemplateExamples]) -> dict[str, Any]:
+    """Digests of all that results on a data set come from, beside the settings; JSON values."""
+    digests = {}
+    for each in examples:
+        parts = (each.few_shot, each.unlabelled, each.evaluation)
+        digests[each.task.template.name] = [None if part is None else examples_fingerprint(part) for part in parts]
+    return {"model": model_fingerprint(model), "examples": digests}
 
 
 def with_common_rows(columns: Sequence[Dataset]) -> list[Dataset]:

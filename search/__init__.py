@@ -4,6 +4,7 @@ from .bitwise_search import BitwiseSearch
 from .calibration import batch_calibration, contextual_calibration
 from .code_ensemble import CodeEnsemble
 from .code_space import code_space_of, full_code_space, task_code_space
+from .fingerprints import examples_fingerprint, model_fingerprint
 from .objectives import OBJECTIVES, Objective, generation_objective
 from .population_search import PopulationSearch
 from .prompt_scorer import PromptScorer
@@ -30,9 +31,11 @@ __all__ = [
     "best_training_code",
     "code_space_of",
     "contextual_calibration",
+    "examples_fingerprint",
     "full_code_space",
     "generation_objective",
     "load_prompt_adapter",
+    "model_fingerprint",
     "pseudo_labelled",
     "save_prompt_adapter",
     "task_code_space",

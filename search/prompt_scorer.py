@@ -1,8 +1,6 @@
 """A seq2seq language model's scores for given answers, behind any prompt vectors: the machinery of all searches."""
 
 import contextlib
-import hashlib
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
@@ -16,6 +14,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from modeling_ctr import CTREncoder, CTRForConditionalGeneration
 from modeling_ctr.configuration_ctr import SUPPORTED_BACKBONES
 
+from .fingerprints import examples_fingerprint
 from .processes import (
     is_main_process,
     join_lists,
@@ -93,8 +92,7 @@ class PromptScorer:
         self.gold_is_choice = bool(with_choices) and all(
             row["answer"] >= 0 and row["gold"] == row["choice_ids"][row["answer"]] for row in rows
         )
-        digest = hashlib.sha256(json.dumps(rows, sort_keys=True).encode())
-        self.data_fingerprint = digest.hexdigest()[:32]
+        self.data_fingerprint = examples_fingerprint(rows)
         require_same(self.data_fingerprint, "examples")
 
     # ------------------------------------------------------------------------------------------ what is known
@@ -451,16 +449,6 @@ class PromptScorer:
         end = min(len(widths), start + max(1, budget // width))
         long_enough = start + int((widths[start:end] >= (1 - MAX_PADDING) * width).sum())
         return long_enough if (long_enough - start) * width >= MIN_FILL * budget else end
-
-    def model_fingerprint(self) -> str:
-        """A digest of the model's weights (of an even sample of large ones), the same on every device."""
-        digest = hashlib.sha256()
-        for name, parameter in sorted(self.model.named_parameters()):
-            values = parameter.detach().flatten()
-            sample = values[:: max(1, values.numel() // 4096)].float().cpu()
-            digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
-            digest.update(sample.numpy().tobytes())
-        return digest.hexdigest()[:32]
 
 
 @contextlib.contextmanager

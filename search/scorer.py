@@ -9,6 +9,7 @@ import torch
 from modeling_ctr import CTRForConditionalGeneration
 
 from .code_space import check_codes
+from .fingerprints import model_fingerprint
 from .prompt_scorer import PromptScorer
 
 Codes = torch.LongTensor | Sequence[Sequence[int]]
@@ -130,7 +131,7 @@ class CodeScorer:
 
     def fingerprint(self) -> dict[str, str]:
         """Digests of the model's weights and of the examples: a trace is continued only with both unchanged."""
-        return {"model": self.prompt_scorer.model_fingerprint(), "data": self.prompt_scorer.data_fingerprint}
+        return {"model": model_fingerprint(self.model), "data": self.prompt_scorer.data_fingerprint}
 
     # -------------------------------------------------------------------------------------------- inside
 
