@@ -14,7 +14,7 @@ from torch.distributed.fsdp import register_fsdp_forward_method
 from transformers import EvalPrediction
 from transformers.utils import logging
 
-from modeling_ctr import CTRForConditionalGeneration
+from modeling_ctr import CTRConfig, CTRForConditionalGeneration
 from modeling_ctr.hub_errors import hub_errors
 from modeling_ctr.modeling_ctr import CTROutput
 from trainers.codebook_statistics import codebook_statistics, collapse_report
@@ -157,7 +157,9 @@ class CTRTrainer(MultitaskTrainer):
         with whole_codebook(model.task_codebook):
             self._saved_codes = model.task_codes()
             if self.args.should_save:
-                write_task_codes(model, Path(output_dir or self.args.output_dir) / TASK_CODES_NAME)
+                # Not asked of the model again: under ZeRO-3 all processes would have to.
+                path = Path(output_dir or self.args.output_dir) / TASK_CODES_NAME
+                write_task_codes(model.config, self._saved_codes, path)
 
     def create_model_card(
         self,
@@ -236,8 +238,12 @@ def freeze_for_stage(model: CTRForConditionalGeneration, args: CTRTrainingArgume
     model.task_codebook.position_maps.requires_grad_(args.train_position_maps)
 
 
-def write_task_codes(model: CTRForConditionalGeneration, path: Path) -> None:
-    """Write every training and added task's code as JSON: a mapping from names to lists of integers."""
-    codes = dict(zip(model.config.task_names, model.task_codes().tolist(), strict=True))
-    lines = [f"  {json.dumps(name)}: {code}" for name, code in (codes | model.config.added_task_codes).items()]
+def write_task_codes(config: CTRConfig, task_codes: torch.Tensor, path: Path) -> None:
+    """Write every training and added task's code as JSON: a mapping from names to lists of integers.
+
+    Args:
+        task_codes: The training tasks' codes, `(num_tasks, code_length)`.
+    """
+    codes = dict(zip(config.task_names, task_codes.tolist(), strict=True))
+    lines = [f"  {json.dumps(name)}: {code}" for name, code in (codes | config.added_task_codes).items()]
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")

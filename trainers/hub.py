@@ -31,7 +31,7 @@ def save_for_hub(
     output_dir = Path(output_dir)
     model.save_pretrained(output_dir)
     tokenizer.save_pretrained(output_dir)
-    write_task_codes(model, output_dir / TASK_CODES_NAME)
+    write_task_codes(model.config, model.task_codes(), output_dir / TASK_CODES_NAME)
     write_model_card(model, output_dir, repo_id=repo_id, **card)
 
 

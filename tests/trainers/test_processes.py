@@ -30,6 +30,8 @@ SETTINGS = {
     "disable_tqdm": True,
 }
 FSDP = {"fsdp": True, "fsdp_config": {"transformer_layer_cls_to_wrap": ["T5Block"]}}
+# Two processes and two accumulation steps: a quarter of the 160 tokens of one process.
+TOKENS = {"per_device_train_tokens": 40, "gradient_accumulation_steps": 2}
 
 pytestmark = pytest.mark.slow
 
@@ -88,9 +90,9 @@ def launch(folder, mixture, build) -> Callable[..., None]:
 
 @pytest.fixture
 def one(folder, launch) -> Path:
-    """What one process with the whole batch makes of the model."""
+    """What one process with the whole batch makes of the model; beside it, in `one-tokens`, with batches by tokens."""
     if not (folder / "one").exists():
-        launch(1, {"one": {"per_device_train_batch_size": 8}})
+        launch(1, {"one": {"per_device_train_batch_size": 8}, "one-tokens": {"per_device_train_tokens": 160}})
     return folder / "one"
 
 
@@ -131,42 +133,40 @@ def test_two_processes_train_as_one(one, launch, folder):
         "ddp-accumulated": {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2},
         "ddp-resumed": ({"per_device_train_batch_size": 4}, one / "checkpoint-4"),
     }
-    launch(2, runs)
+    launch(2, runs | {"ddp-tokens": {"per_device_train_tokens": 80}})
     for name in runs:
         assert_same_run(one, folder / name, processes=2)
+    assert_same_run(folder / "one-tokens", folder / "ddp-tokens", processes=2)
     launch(1, {"one-resumed": ({"per_device_train_batch_size": 8}, folder / "ddp" / "checkpoint-4")})
     assert_same_run(one, folder / "one-resumed", processes=1)
 
 
-def test_two_processes_resume_in_the_second_epoch_and_batch_by_tokens(launch, folder):
-    by_tokens = {"per_device_train_tokens": 160}
+def test_two_processes_resume_in_the_second_epoch(launch, folder):
     later = {"per_device_train_batch_size": 8, "max_steps": 16, "save_steps": 14}  # 12 steps an epoch
-    launch(1, {"one-tokens": by_tokens, "one-later": later})
-    checkpoint = folder / "one-later" / "checkpoint-14"
-    launch(
-        2,
-        {
-            "ddp-tokens": {"per_device_train_tokens": 80},
-            "ddp-later": (later | {"per_device_train_batch_size": 4}, checkpoint),
-        },
-    )
-    for name in ("tokens", "later"):
-        assert_same_run(folder / f"one-{name}", folder / f"ddp-{name}", processes=2)
+    launch(1, {"one-later": later})
+    launch(2, {"ddp-later": (later | {"per_device_train_batch_size": 4}, folder / "one-later" / "checkpoint-14")})
+    assert_same_run(folder / "one-later", folder / "ddp-later", processes=2)
 
 
 def test_fsdp2_trains_as_one_process(one, launch, folder):
-    launch(2, {"fsdp": FSDP | {"per_device_train_batch_size": 4}})
+    launch(2, {"fsdp": FSDP | {"per_device_train_batch_size": 4}, "fsdp-tokens": FSDP | TOKENS})
     assert_same_run(one, folder / "fsdp", processes=2)
-    checkpoint = folder / "fsdp" / "checkpoint-4"
-    launch(1, {"fsdp-resumed": (FSDP | {"per_device_train_batch_size": 8}, checkpoint)})
+    assert_same_run(folder / "one-tokens", folder / "fsdp-tokens", processes=2)
+    resumed = {
+        "fsdp-resumed": (FSDP | {"per_device_train_batch_size": 8}, folder / "fsdp" / "checkpoint-4"),
+        "fsdp-tokens-resumed": (FSDP | {"per_device_train_tokens": 160}, folder / "fsdp-tokens" / "checkpoint-4"),
+    }
+    launch(1, resumed)
     assert_same_run(one, folder / "fsdp-resumed", processes=1)
+    assert_same_run(folder / "one-tokens", folder / "fsdp-tokens-resumed", processes=1)
 
 
 @pytest.mark.skipif(find_spec("deepspeed") is None, reason="DeepSpeed is not installed")
 def test_deepspeed_trains_as_one_process(one, launch, folder):
     runs = {f"zero-{stage}": zero(stage) | {"per_device_train_batch_size": 4} for stage in (2, 3)}
+    runs["zero-2-tokens"] = zero(2) | TOKENS
     launch(2, runs)
     resumed = {f"{name}-resumed": (settings, folder / name / "checkpoint-4") for name, settings in runs.items()}
     launch(2, resumed)
     for name in runs | resumed:
-        assert_same_run(one, folder / name, processes=2)
+        assert_same_run(folder / "one-tokens" if "tokens" in name else one, folder / name, processes=2)
