@@ -12,17 +12,17 @@ from torch import nn
 
 
 class TaskPrompt(NamedTuple):
-    """What the codebook makes of a batch of tasks.
+    """What stands in front of a batch of inputs, and where it came from.
 
     Attributes:
-        prompt_vectors (`torch.FloatTensor` of shape `(B, N, d)`, float32): To be put in front of the input.
-        task_codes (`torch.LongTensor` of shape `(B, N)`): The codes behind them.
+        prompt_vectors (`torch.FloatTensor` of shape `(B, N, d)`): To be put in front of the input; float32 from codes.
+        task_codes (`torch.LongTensor` of shape `(B, N)` or `None`): The codes behind them, if there are any.
         vq_loss (scalar `torch.FloatTensor` or `None`): Present where the codes came from task ids.
     """
 
     prompt_vectors: torch.Tensor
-    task_codes: torch.Tensor
-    vq_loss: torch.Tensor | None
+    task_codes: torch.Tensor | None = None
+    vq_loss: torch.Tensor | None = None
 
 
 def nearest_codes(queries: torch.Tensor, code_vectors: torch.Tensor) -> torch.Tensor:
@@ -106,7 +106,7 @@ class TaskCodebook(nn.Module):
         device_type = self.code_vectors.weight.device.type
         with torch.autocast(device_type, enabled=False):
             if task_code is not None:
-                return TaskPrompt(self.decode(task_code), task_code, None)
+                return TaskPrompt(self.decode(task_code), task_code)
             queries = self.queries(task_id)
             codes = nearest_codes(queries, self.code_vectors.weight)
             quantized = self.code_vectors(codes).float()  # (B, N, c)

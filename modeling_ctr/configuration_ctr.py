@@ -31,6 +31,8 @@ class CTRConfig(PreTrainedConfig):
         code_dim (`int`, *optional*, defaults to the language model's width): Width of a code vector.
         commitment_cost (`float`, defaults to 0.1): Weight of the commitment loss within the vq loss.
         added_task_codes (`dict[str, list[int]]`, *optional*): Codes of further tasks, found by a search, by name.
+        tuned_tasks (`list[str]`, *optional*):
+            Names of the tasks that have prompt vectors of their own instead of a code; the vectors are in the weights.
         default_task (`str`, *optional*): Name of the task to use when a call names none.
         training_stages (`list[dict]`, *optional*): Settings of the training runs behind the weights, for the model card.
 
@@ -59,6 +61,7 @@ class CTRConfig(PreTrainedConfig):
     code_dim: int | None = None
     commitment_cost: float | int = 0.1
     added_task_codes: dict[str, list[int]] | None = None
+    tuned_tasks: list[str] | None = None
     default_task: str | None = None
     training_stages: list[dict[str, Any]] | None = None
 
@@ -94,6 +97,8 @@ class CTRConfig(PreTrainedConfig):
             self.code_dim = self.text_config.hidden_size
         if self.added_task_codes is None:
             self.added_task_codes = {}
+        if self.tuned_tasks is None:
+            self.tuned_tasks = []
         self._check_ranges()
         super().__post_init__(**kwargs)
 
@@ -131,9 +136,11 @@ class CTRConfig(PreTrainedConfig):
         if len(self.task_names) != self.num_tasks:
             raise ValueError(f"`task_names` has {len(self.task_names)} names, but `num_tasks` is {self.num_tasks}.")
         seen: set[str] = set()
-        for name in [*self.task_names, *self.added_task_codes]:
+        for name in [*self.task_names, *self.added_task_codes, *self.tuned_tasks]:
             if name in seen:
-                raise ValueError(f"`task_names` and `added_task_codes` must be unique, but '{name}' appears twice.")
+                raise ValueError(
+                    f"`task_names`, `added_task_codes` and `tuned_tasks` must be unique, but '{name}' appears twice."
+                )
             seen.add(name)
         for name, code in self.added_task_codes.items():
             check_code(code, self.code_length, self.codebook_size, f"`added_task_codes['{name}']`")

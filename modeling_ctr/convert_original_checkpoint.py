@@ -109,6 +109,11 @@ def write_original_checkpoint(model: CTRForConditionalGeneration, destination: s
             text_config.layer_norm_epsilon,
             text_config.relative_attention_max_distance,
         )
+    if model.config.tuned_tasks:
+        logger.warning(
+            "The original implementation knows codes alone: the tuned tasks %s are left out.",
+            ", ".join(model.config.tuned_tasks),
+        )
     state_dict = model.state_dict()
     module = {
         key: torch.cat([state_dict[part].cpu() for part in parts])

@@ -28,11 +28,13 @@ class CTROutput(Seq2SeqLMOutput):
     Output of [`CTRForConditionalGeneration`], on top of what a seq2seq language model returns.
 
     Args:
-        loss (scalar `torch.FloatTensor`, with labels): `lm_loss + vq_loss`, or `lm_loss` where a code was given.
+        loss (scalar `torch.FloatTensor`, with labels):
+            `lm_loss + vq_loss`, or `lm_loss` where a code or prompt vectors were given.
         lm_loss (scalar `torch.FloatTensor`, with labels): Mean cross-entropy over the target tokens.
         vq_loss (scalar `torch.FloatTensor`, where tasks were given by id): Paper, equation 2.
-        task_codes (`torch.LongTensor` of shape `(batch, code_length)`): The codes in front of the input.
-        encoder_last_hidden_state (`torch.FloatTensor` of shape `(batch, code_length + sequence_length, width)`):
+        task_codes (`torch.LongTensor` of shape `(batch, code_length)`):
+            The codes in front of the input, except where prompt vectors were given.
+        encoder_last_hidden_state (`torch.FloatTensor` of shape `(batch, prompt_length + sequence_length, width)`):
             The prompt's positions come first.
     """
 
@@ -48,8 +50,8 @@ class CTRPreTrainedModel(PreTrainedModel):
     base_model_prefix = "backbone"
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
-    # The choice of codes must not depend on the language model's precision.
-    _keep_in_fp32_modules_strict = ["task_codebook"]
+    # The choice of codes must not depend on the language model's precision, and what was tuned is kept as it was.
+    _keep_in_fp32_modules_strict = ["task_codebook", "tuned_prompts"]
     _supports_sdpa = True
     _can_compile_fullgraph = True
 
@@ -66,6 +68,8 @@ class CTRPreTrainedModel(PreTrainedModel):
             init.uniform_(module.weight, -bound, bound)
         elif module is codebook.prompt_decoder:
             init.kaiming_uniform_(module.weight, a=math.sqrt(5))  # as nn.Linear does
+        elif module is self and self.tuned_prompts is not None:
+            init.zeros_(self.tuned_prompts)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
@@ -105,8 +109,11 @@ class CTRPreTrainedModel(PreTrainedModel):
 class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
     """A seq2seq language model with a task codebook in front of its encoder.
 
-    Tasks are given by `task_id` (training tasks, as in training), by `task_code` (any N integers), by name in
-    `generate(task=...)`, or by the config's `default_task`.
+    Tasks are given by `task_id` (training tasks, as in training), by `task_code` (any N integers), as `prompt_embeds`
+    (any vectors, such as a tuned prompt), by name in `generate(task=...)`, or by the config's `default_task`.
+
+    `tuned_prompts`, `(number of tuned tasks, code_length, width)`, float32, are the vectors of `config.tuned_tasks`, in
+    that order; None where there are none. They are not trained along with the model, but saved with it.
     """
 
     # transformers' Trainer must divide the loss by the accumulation steps itself: ours is a mean already.
@@ -124,6 +131,9 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
             prompt_dim=config.text_config.hidden_size,
             commitment_cost=config.commitment_cost,
         )
+        # A buffer: no optimiser, no stage of training and no digest of the weights is to know of it.
+        shape = (len(config.tuned_tasks), config.code_length, config.text_config.hidden_size)
+        self.register_buffer("tuned_prompts", torch.zeros(shape, dtype=torch.float32) if config.tuned_tasks else None)
         self.post_init()
 
     @classmethod
@@ -163,6 +173,7 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
         attention_mask: torch.Tensor | None = None,
         task_id: torch.LongTensor | None = None,
         task_code: torch.LongTensor | None = None,
+        prompt_embeds: torch.Tensor | None = None,
         decoder_input_ids: torch.LongTensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
         encoder_outputs: BaseModelOutput | None = None,
@@ -179,19 +190,21 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
             input_ids: `(batch, sequence_length)`, padded on either side.
             attention_mask: `(batch, sequence_length)`, without the prompt; all ones if not given.
             task_id: `(batch,)`, positions in `config.task_names`. Tasks may be mixed in a batch.
-            task_code: `(batch, code_length)`, or `(code_length,)` for the whole batch. Exactly one of the two is
-                given, or neither where the config has a `default_task` or `encoder_outputs` are given.
+            task_code: `(batch, code_length)`, or `(code_length,)` for the whole batch.
+            prompt_embeds: `(batch, prompt_length, width)`, or `(prompt_length, width)` for the whole batch: vectors to
+                stand in front of the input as they are. Exactly one of these three is given, or none where the config
+                has a `default_task` or `encoder_outputs` are given.
             encoder_outputs: What `get_encoder()` returned, prompt included; the task is then not looked at.
             labels: `(batch, target_length)`, -100 where there is no target.
 
         Raises:
-            ValueError: Neither or both of `task_id` and `task_code` are given, or one has a wrong shape; also, for
-                tensors on the CPU, if a value is out of range (elsewhere the embedding look-up fails).
+            ValueError: None or several of `task_id`, `task_code` and `prompt_embeds` are given, or one has a wrong
+                shape; also, for tensors on the CPU, if a value is out of range (elsewhere the look-up fails).
         """
         prompt = None
         if encoder_outputs is None:
             batch_size = (input_ids if input_ids is not None else inputs_embeds).shape[0]
-            prompt = self.task_prompt(task_id, task_code, batch_size)
+            prompt = self.task_prompt(batch_size, task_id, task_code, prompt_embeds)
             encoder_outputs = self.get_encoder()(
                 input_ids=input_ids,
                 attention_mask=attention_mask,
@@ -224,28 +237,27 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
         )
 
     def generate(self, inputs: torch.Tensor | None = None, *args: Any, task: str | None = None, **kwargs: Any):
-        """`GenerationMixin.generate` for a task given by name, or by `task_id=` or `task_code=` as in `forward`.
+        """`GenerationMixin.generate` for a task given by name, or by `task_id=`, `task_code=` or `prompt_embeds=`.
 
-        Ids may also be an int or a list of ints, codes a list of ints.
+        These are as in `forward`; ids may also be an int or a list of ints, codes a list of ints.
 
         Raises:
-            ValueError: No or more than one of `task`, `task_id` and `task_code`; an unknown name, an id or a code
-                value out of range.
+            ValueError: No or more than one of `task`, `task_id`, `task_code` and `prompt_embeds`; an unknown name, an
+                id or a code value out of range, a wrong shape.
         """
-        task_id, task_code = kwargs.pop("task_id", None), kwargs.pop("task_code", None)
+        given = {name: kwargs.pop(name, None) for name in ("task_id", "task_code", "prompt_embeds")}
+        given = {name: value for name, value in given.items() if value is not None}
         if task is not None:
-            if task_id is not None or task_code is not None:
-                raise ValueError("Give one of `task`, `task_id` and `task_code`, not several.")
-            task_code = self.task_code_of(task)
+            if given:
+                raise ValueError("Give one of `task`, `task_id`, `task_code` and `prompt_embeds`, not several.")
+            given = self._arguments_of(task)
         if kwargs.get("encoder_outputs") is None:
             batch = inputs if inputs is not None else kwargs.get("input_ids", kwargs.get("inputs_embeds"))
             if batch is None:
                 raise ValueError("`generate` needs `input_ids` (or `inputs_embeds`): the text to answer.")
             # Checked on the CPU, once per call, so that a wrong value gets a message instead of a device assertion.
-            task_id = None if task_id is None else torch.as_tensor(task_id).cpu()
-            task_code = None if task_code is None else torch.as_tensor(task_code).cpu()
-            task_id, task_code = task_tensors(self.config, task_id, task_code, batch.shape[0], self._codebook_device)
-            kwargs.update(task_id=task_id, task_code=task_code)
+            given = {name: torch.as_tensor(value).cpu() for name, value in given.items()}
+            kwargs |= self._task_tensors(batch.shape[0], **given)
         return super().generate(inputs, *args, **kwargs)
 
     def choice_log_likelihoods(
@@ -255,6 +267,7 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
         attention_mask: torch.Tensor | None = None,
         task_id: torch.LongTensor | None = None,
         task_code: torch.LongTensor | None = None,
+        prompt_embeds: torch.Tensor | None = None,
     ) -> torch.FloatTensor:
         """Summed log-probability of each answer choice, for rank classification (T0's protocol).
 
@@ -262,12 +275,13 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
             input_ids: `(batch, sequence_length)`; encoded once for all choices.
             choice_ids: `(batch, num_choices, choice_length)`, end tokens included, padded with -100. Where an example
                 has fewer choices than others, the surplus rows are -100 throughout.
+            task_id, task_code, prompt_embeds: As in `forward`.
 
         Returns:
             `(batch, num_choices)`, float32; -inf where there is no choice.
         """
         batch_size, num_choices, choice_length = choice_ids.shape
-        encoder_outputs = self.get_encoder()(input_ids, attention_mask, task_id=task_id, task_code=task_code)
+        encoder_outputs = self.get_encoder()(input_ids, attention_mask, task_id, task_code, prompt_embeds)
         labels = choice_ids.reshape(batch_size * num_choices, choice_length)
         if attention_mask is not None:
             attention_mask = attention_mask.repeat_interleave(num_choices, 0)
@@ -284,14 +298,27 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
         """The encoder that puts a task's vectors in front of its input; `generate` calls it."""
         return CTREncoder(self.backbone.get_encoder(), self.task_prompt)
 
-    def task_prompt(self, task_id: torch.Tensor | None, task_code: torch.Tensor | None, batch_size: int) -> TaskPrompt:
-        """Prompt vectors, codes and vq loss for a batch; arguments as in `forward`."""
-        return self.task_codebook(*task_tensors(self.config, task_id, task_code, batch_size, self._codebook_device))
+    def task_prompt(
+        self,
+        batch_size: int,
+        task_id: torch.Tensor | None = None,
+        task_code: torch.Tensor | None = None,
+        prompt_embeds: torch.Tensor | None = None,
+    ) -> TaskPrompt:
+        """Prompt vectors, codes and vq loss for a batch; the task as in `forward`."""
+        task = self._task_tensors(batch_size, task_id=task_id, task_code=task_code, prompt_embeds=prompt_embeds)
+        return TaskPrompt(task["prompt_embeds"]) if "prompt_embeds" in task else self.task_codebook(**task)
 
     def prompt_vectors(self, task_code: torch.LongTensor) -> torch.Tensor:
         """Codes `(num_codes, code_length)` -> prompt vectors `(num_codes, code_length, width)`, in the model's dtype."""
         check_code_tensor(task_code, self.config)
         return self.task_codebook.decode(task_code).to(self.get_input_embeddings().weight.dtype)
+
+    def _task_tensors(self, batch_size: int, **given: torch.Tensor | None) -> dict[str, torch.Tensor]:
+        """The task that is given, or else the default task, as `task_tensors` has it."""
+        if self.config.default_task is not None and all(value is None for value in given.values()):
+            given = self._arguments_of(self.config.default_task)
+        return task_tensors(self.config, batch_size, self._codebook_device, **given)
 
     @property
     def _codebook_device(self) -> torch.device:
@@ -301,8 +328,8 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
 
     @property
     def task_names(self) -> list[str]:
-        """Names of the training tasks, in order of their ids, then of the added ones."""
-        return [*self.config.task_names, *self.config.added_task_codes]
+        """Names of the training tasks, in order of their ids, then of the added ones, then of the tuned ones."""
+        return [*self.config.task_names, *self.config.added_task_codes, *self.config.tuned_tasks]
 
     def task_codes(self) -> torch.LongTensor:
         """The codes of all training tasks, `(num_tasks, code_length)`, as the weights give them now."""
@@ -313,11 +340,27 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
         return position_of(name, self.config.task_names)
 
     def task_code_of(self, name: str) -> torch.LongTensor:
-        """A training or added task's code, `(code_length,)`. Raises a ValueError for an unknown name."""
+        """A training or added task's code, `(code_length,)`. Raises a ValueError for an unknown name or a tuned task."""
         position = position_of(name, self.task_names)
         if position < self.config.num_tasks:
             return self.task_codes()[position]
+        if name in self.config.tuned_tasks:
+            raise ValueError(f"'{name}' is a tuned task: it has prompt vectors of its own and no code.")
         return torch.tensor(self.config.added_task_codes[name], device=self._codebook_device)
+
+    def task_vectors_of(self, name: str) -> torch.Tensor:
+        """Any task's prompt vectors, `(code_length, width)`, float32. Raises a ValueError for an unknown name."""
+        if name in self.config.tuned_tasks:
+            return self.tuned_prompts[self.config.tuned_tasks.index(name)]
+        return self.task_codebook.decode(self.task_code_of(name))
+
+    def _arguments_of(self, name: str) -> dict[str, torch.Tensor]:
+        """What `forward` takes for the task of that name. Raises a ValueError for an unknown one."""
+        if name in self.config.task_names:
+            return {"task_id": torch.tensor(self.task_id_of(name), device=self._codebook_device)}
+        if name in self.config.tuned_tasks:
+            return {"prompt_embeds": self.task_vectors_of(name)}
+        return {"task_code": self.task_code_of(name)}
 
     def add_task(self, name: str, task_code: list[int] | torch.LongTensor) -> None:
         """Make a found code part of the model, and of every checkpoint saved from now on, under a new name.
@@ -325,11 +368,51 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
         Raises:
             ValueError: The name is taken, or the code has another length or a value out of range.
         """
-        if name in self.task_names:
-            raise ValueError(f"There is already a task '{name}'; choose another name.")
+        self._check_new(name)
         code = task_code.tolist() if isinstance(task_code, torch.Tensor) else list(task_code)
         check_code(code, self.config.code_length, self.config.codebook_size, f"The code of '{name}'")
         self.config.added_task_codes = {**self.config.added_task_codes, name: code}
+
+    def add_tuned_task(self, name: str, vectors: torch.Tensor) -> None:
+        """Make tuned prompt vectors part of the model, and of every checkpoint saved from now on, under a new name.
+
+        Args:
+            name: Of the task.
+            vectors: `(code_length, width)`, as a code's, e.g. from `search.tune_prompt` or a peft adapter.
+
+        Raises:
+            ValueError: The name is taken; the vectors have another shape or are not finite.
+        """
+        self._check_new(name)
+        expected = (self.config.code_length, self.config.text_config.hidden_size)
+        if tuple(vectors.shape) != expected:
+            raise ValueError(f"The vectors of '{name}' have shape {tuple(vectors.shape)}, but should have {expected}.")
+        if not vectors.isfinite().all():
+            raise ValueError(f"The vectors of '{name}' are not all finite.")
+        row = vectors.detach().to(self._codebook_device, torch.float32, copy=True)[None]
+        self.tuned_prompts = row if self.tuned_prompts is None else torch.cat([self.tuned_prompts, row])
+        self.config.tuned_tasks = [*self.config.tuned_tasks, name]
+
+    def remove_task(self, name: str) -> None:
+        """Forget an added or tuned task, e.g. to put a better one in its place.
+
+        Raises:
+            ValueError: There is no such task, or it is a training task.
+        """
+        position_of(name, self.task_names)
+        if name in self.config.task_names:
+            raise ValueError(f"'{name}' is a training task, which cannot be removed: others' ids depend on its place.")
+        if name in self.config.tuned_tasks:
+            kept = [i for i, other in enumerate(self.config.tuned_tasks) if other != name]
+            self.tuned_prompts = self.tuned_prompts[kept] if kept else None
+            self.config.tuned_tasks = [self.config.tuned_tasks[i] for i in kept]
+        self.config.added_task_codes = {k: v for k, v in self.config.added_task_codes.items() if k != name}
+        if self.config.default_task == name:
+            self.config.default_task = None
+
+    def _check_new(self, name: str) -> None:
+        if name in self.task_names:
+            raise ValueError(f"There is already a task '{name}'; choose another name.")
 
     def load_task(self, source: str | os.PathLike, name: str | None = None, **kwargs: Any) -> TaskCode:
         """Add a task from a task code file, a folder with one, or a Hub repository, e.g. "user/rte-code".

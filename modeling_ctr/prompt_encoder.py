@@ -15,9 +15,14 @@ class CTREncoder(nn.Module):
     """The language model's encoder with a task's prompt vectors in front of its word embeddings.
 
     Made anew by `CTRForConditionalGeneration.get_encoder()`; holds no weights of its own.
+
+    Args:
+        encoder: The language model's.
+        task_prompt: Finds the prompt vectors of tasks, as `CTRForConditionalGeneration.task_prompt` does. Without it
+            only `prompt_embeds` are taken, as they are.
     """
 
-    def __init__(self, encoder: PreTrainedModel, task_prompt: Callable[..., TaskPrompt]):
+    def __init__(self, encoder: PreTrainedModel, task_prompt: Callable[..., TaskPrompt] | None):
         super().__init__()
         self.encoder = encoder
         self.task_prompt = task_prompt
@@ -34,15 +39,16 @@ class CTREncoder(nn.Module):
     ) -> BaseModelOutput:
         """Encode `(batch, sequence_length)` inputs behind a task given by id, by code or as prompt vectors.
 
-        `prompt_embeds` is `(batch, prompt_length, width)` and goes in as it is, e.g. a tuned soft prompt.
+        `prompt_embeds` are `(batch, prompt_length, width)`, or `(prompt_length, width)` for the whole batch.
         The hidden states are `(batch, prompt_length + sequence_length, width)`.
 
         Raises:
-            ValueError: Prompt and input together are longer than the language model has positions for (BART).
+            ValueError: The task is not given in one of these ways; prompt and input together are longer than the
+                language model has positions for (BART).
         """
-        if prompt_embeds is None:
+        if self.task_prompt is not None:
             batch_size = (input_ids if input_ids is not None else inputs_embeds).shape[0]
-            prompt_embeds = self.task_prompt(task_id, task_code, batch_size).prompt_vectors
+            prompt_embeds = self.task_prompt(batch_size, task_id, task_code, prompt_embeds).prompt_vectors
         if inputs_embeds is None:
             if attention_mask is not None:
                 input_ids = input_ids.gather(1, leading_padding_to_end(attention_mask))

@@ -1,4 +1,4 @@
-"""Tasks as a call names them: by id, by code, or not at all."""
+"""Tasks as a call gives them: by id, by code or as prompt vectors."""
 
 import difflib
 from collections.abc import Sequence
@@ -10,36 +10,33 @@ from .configuration_ctr import CTRConfig
 
 def task_tensors(
     config: CTRConfig,
-    task_id: torch.Tensor | None,
-    task_code: torch.Tensor | None,
     batch_size: int,
     device: torch.device | str,
-) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """Checked task ids `(batch,)` or codes `(batch, code_length)`, on `device`; the other one is None.
+    task_id: torch.Tensor | None = None,
+    task_code: torch.Tensor | None = None,
+    prompt_embeds: torch.Tensor | None = None,
+) -> dict[str, torch.Tensor]:
+    """The one that is given of `task_id`, `task_code` and `prompt_embeds`, by its name, checked, for every input.
 
     Args:
-        config: Says what is in range, and which task it is where none is given.
+        config: Says what is in range.
+        batch_size: Of the inputs.
+        device: The codebook's, where the result is.
         task_id: `(batch,)`, or a scalar for the whole batch.
         task_code: `(batch, code_length)`, or `(code_length,)` for the whole batch.
-        batch_size: Of the inputs.
-        device: The codebook's.
+        prompt_embeds: `(batch, prompt_length, width)`, or `(prompt_length, width)` for the whole batch.
 
     Raises:
-        ValueError: Both are given, or neither where there is no default task; a shape or, on the CPU, a value is wrong.
+        ValueError: None or several are given; a shape, a dtype or, on the CPU, a value is wrong.
     """
-    if task_id is not None and task_code is not None:
-        raise ValueError("Give either `task_id` or `task_code`, not both.")
-    if task_id is None and task_code is None:
-        default = config.default_task
-        if default is None:
-            raise ValueError(
-                "No task is given: pass `task_id` or `task_code` (or `task=` to `generate`), or set the config's "
-                "`default_task`."
-            )
-        if default in config.added_task_codes:
-            task_code = torch.tensor(config.added_task_codes[default], device=device)
-        else:
-            task_id = torch.full((batch_size,), position_of(default, config.task_names), device=device)
+    num_given = sum(given is not None for given in (task_id, task_code, prompt_embeds))
+    if num_given == 0:
+        raise ValueError(
+            "No task is given: pass `task_id`, `task_code` or `prompt_embeds` (or `task=` to `generate`), or set the "
+            "config's `default_task`."
+        )
+    if num_given > 1:
+        raise ValueError("Give one of `task_id`, `task_code` and `prompt_embeds`, not several.")
     if task_id is not None:
         if task_id.dim() == 0:
             task_id = task_id.expand(batch_size)
@@ -48,16 +45,28 @@ def task_tensors(
                 f"`task_id` has shape {tuple(task_id.shape)}, but a batch of {batch_size} needs ({batch_size},)."
             )
         _check_range(task_id, config.num_tasks, "`task_id`", "tasks")
-        return task_id.to(device), None
-    if task_code.dim() == 1:
-        task_code = task_code.expand(batch_size, -1)
-    if task_code.dim() != 2 or task_code.shape[0] != batch_size:
+        return {"task_id": task_id.to(device)}
+    if task_code is not None:
+        if task_code.dim() == 1:
+            task_code = task_code.expand(batch_size, -1)
+        if task_code.dim() != 2 or task_code.shape[0] != batch_size:
+            raise ValueError(
+                f"`task_code` has shape {tuple(task_code.shape)}, but a batch of {batch_size} needs "
+                f"({batch_size}, {config.code_length}) or ({config.code_length},)."
+            )
+        check_code_tensor(task_code, config)
+        return {"task_code": task_code.to(device)}
+    if prompt_embeds.dim() == 2:
+        prompt_embeds = prompt_embeds.expand(batch_size, -1, -1)
+    width = config.text_config.hidden_size
+    if prompt_embeds.dim() != 3 or (prompt_embeds.shape[0], prompt_embeds.shape[2]) != (batch_size, width):
         raise ValueError(
-            f"`task_code` has shape {tuple(task_code.shape)}, but a batch of {batch_size} needs "
-            f"({batch_size}, {config.code_length}) or ({config.code_length},)."
+            f"`prompt_embeds` has shape {tuple(prompt_embeds.shape)}, but a batch of {batch_size} needs "
+            f"({batch_size}, prompt_length, {width}) or (prompt_length, {width})."
         )
-    check_code_tensor(task_code, config)
-    return None, task_code.to(device)
+    if not prompt_embeds.is_floating_point():
+        raise ValueError(f"`prompt_embeds` must hold floating-point numbers, but has dtype {prompt_embeds.dtype}.")
+    return {"prompt_embeds": prompt_embeds.to(device)}
 
 
 def check_code_tensor(task_code: torch.Tensor, config: CTRConfig) -> None:

@@ -29,6 +29,7 @@ def test_save_and_load(kind, tiny_t5_config, tmp_path):
         code_length=2,
         codebook_size=4,
         added_task_codes={"c": [3, 0]},
+        tuned_tasks=["d/e.f"],
         default_task="c",
     )
     config.save_pretrained(tmp_path)
@@ -69,6 +70,7 @@ def test_types_are_checked(field, value):
         ({"task_names": []}, "`num_tasks` must be at least 1"),
         ({"task_names": ["a", "a"]}, "'a' appears twice"),
         ({"task_names": ["a"], "added_task_codes": {"a": [0] * 10}}, "'a' appears twice"),
+        ({"added_task_codes": {"a": [0] * 10}, "tuned_tasks": ["a"]}, "'a' appears twice"),
         ({"added_task_codes": {"new": [0] * 9}}, "'new'.* has 9 integers, but a task code of this model has 10"),
         ({"added_task_codes": {"new": [0] * 9 + [128]}}, r"'new'.* the value 128 at position 9, .*\(0 to 127\)"),
         ({"added_task_codes": {"new": [-1] * 10}}, "'new'.* the value -1 at position 0"),

@@ -144,7 +144,7 @@ def test_generation_config_of_a_plain_language_model_is_kept(tiny_t5_config, tmp
 @pytest.mark.parametrize("name", ["t5", "bart"])
 def test_names_and_ids_together_are_refused(name, tiny_ctr_model, inputs):
     model = tiny_ctr_model(name)
-    with pytest.raises(ValueError, match="Give one of `task`, `task_id` and `task_code`, not several"):
+    with pytest.raises(ValueError, match="one of `task`, `task_id`, `task_code` and `prompt_embeds`, not several"):
         model.generate(**inputs(model), task="ag_news")
 
 

@@ -375,8 +375,12 @@ def test_unknown_names_get_near_matches(t5):
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        ({}, "No task is given: pass `task_id` or `task_code`"),
-        ({"task_id": [0, 1, 2], "task_code": [[0, 0, 0, 0]] * 3}, "either `task_id` or `task_code`, not both"),
+        ({}, "No task is given: pass `task_id`, `task_code` or `prompt_embeds`"),
+        ({"task_id": [0, 1, 2], "task_code": [[0, 0, 0, 0]] * 3}, "one of `task_id`, `task_code` and `prompt_embeds`"),
+        (
+            {"task_id": [0, 1, 2], "prompt_embeds": [[0.0] * 16]},
+            "one of `task_id`, .* and `prompt_embeds`, not several",
+        ),
         ({"task_id": [0, 1]}, r"`task_id` has shape \(2,\), but a batch of 3 needs \(3,\)"),
         ({"task_id": [0, 3, 1]}, r"`task_id` has the value 3, but there are only 3 tasks \(0 to 2\)"),
         ({"task_id": [0, -1, 1]}, "`task_id` has the value -1"),
@@ -389,6 +393,13 @@ def test_unknown_names_get_near_matches(t5):
         ({"task_code": [0, 8, 0, 0]}, r"`task_code` has the value 8, but there are only 8 code vectors \(0 to 7\)"),
         ({"task_code": [0, -2, 0, 0]}, "`task_code` has the value -2"),
         ({"task_code": [0.5, 1, 1, 1]}, "`task_code` must hold integers"),
+        ({"prompt_embeds": [[0] * 16]}, "`prompt_embeds` must hold floating-point numbers, but has dtype torch.int64"),
+        (
+            {"prompt_embeds": [[0.0] * 12]},
+            r"`prompt_embeds` has shape \(3, 1, 12\), but a batch of 3 needs \(3, prompt_length, 16\) or \(prompt_length, 16\)",
+        ),
+        ({"prompt_embeds": [[[0.0] * 16]] * 2}, r"`prompt_embeds` has shape \(2, 1, 16\)"),
+        ({"prompt_embeds": [0.0] * 16}, r"`prompt_embeds` has shape \(16,\)"),
     ],
 )
 @pytest.mark.parametrize("call", ["forward", "generate", "encoder"])
@@ -411,8 +422,9 @@ def test_checks_never_wait_for_an_accelerator(t5):
         torch.zeros(3, dtype=torch.long, device="meta"),
         torch.zeros(4, dtype=torch.long, device="meta"),
     )
-    assert task_tensors(t5.config, task_id, None, batch_size=3, device="meta")[0].shape == (3,)
-    assert task_tensors(t5.config, None, task_code, batch_size=3, device="meta")[1].shape == (3, 4)
+    for given, shape in (({"task_id": task_id}, (3,)), ({"task_code": task_code}, (3, 4))):
+        (tensor,) = task_tensors(t5.config, batch_size=3, device="meta", **given).values()
+        assert tensor.shape == shape
 
 
 def test_inputs_longer_than_the_language_models_positions(tiny_ctr_model):

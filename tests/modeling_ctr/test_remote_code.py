@@ -23,10 +23,13 @@ for folder in ({folder!r}, {again!r}):
     model = AutoModelForSeq2SeqLM.from_pretrained(folder, trust_remote_code=True)
     assert type(model).__module__.startswith("transformers_modules."), type(model).__module__
     model.add_task("rte" + folder[-1], [7, 0, 1, 2])
+    model.add_tuned_task("cb" + folder[-1], 2 * model.task_vectors_of("tuned"))
     model.save_pretrained({again!r})
 inputs = {{name: batch[name] for name in ("input_ids", "attention_mask")}}
-generated = model.generate(**inputs, task="ag_news", max_new_tokens=6, no_repeat_ngram_size=1)
-torch.save({{"logits": model(**batch).logits.detach(), "generated": generated}}, {out!r})
+out = {{
+    task: model.generate(**inputs, task=task, max_new_tokens=6, no_repeat_ngram_size=1) for task in ("ag_news", "tuned")
+}}
+torch.save({{"logits": model(**batch).logits.detach(), **out}}, {out!r})
 """
 
 
@@ -36,6 +39,7 @@ def test_remote_code(tiny_ctr_model, tiny_batch, tmp_path):
     batch = tiny_batch(model)
     folder, again, elsewhere = tmp_path / "saved", tmp_path / "again", tmp_path / "elsewhere"
     elsewhere.mkdir()
+    model.add_tuned_task("tuned", model.task_vectors_of("ag_news") + 0.5)
     model.save_pretrained(folder)
     torch.save(batch, tmp_path / "batch.pt")
     script = LOAD_ELSEWHERE.format(
@@ -58,11 +62,13 @@ def test_remote_code(tiny_ctr_model, tiny_batch, tmp_path):
     out = torch.load(tmp_path / "out.pt", weights_only=True)
     assert torch.equal(out["logits"], model(**batch).logits)
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-    generated = model.generate(**inputs, task="ag_news", max_new_tokens=6, no_repeat_ngram_size=1)
-    assert torch.equal(out["generated"], generated)
-    # What that process saved is a checkpoint for us, its added tasks included.
+    for task in ("ag_news", "tuned"):
+        generated = model.generate(**inputs, task=task, max_new_tokens=6, no_repeat_ngram_size=1)
+        assert torch.equal(out[task], generated)
+    # What that process saved is a checkpoint for us, its added and tuned tasks included.
     loaded = CTRForConditionalGeneration.from_pretrained(again)
-    assert loaded.task_names == [*model.task_names, "rted", "rten"]
+    assert loaded.task_names == [*model.config.task_names, "rted", "rten", "tuned", "cbd", "cbn"]
+    assert torch.equal(loaded.task_vectors_of("cbn"), 2 * model.task_vectors_of("tuned"))
 
 
 def test_a_saved_directory_holds_the_files_that_it_needs(tiny_ctr_model, tmp_path):
