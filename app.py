@@ -129,18 +129,19 @@ class Page:
     def build(self) -> gr.Blocks:
         """The page."""
         model = self.checkpoint.model
-        first = model.task_names[0]
+        tasks = Codebook.of_model(model, self.checkpoint.name).names
+        first = tasks[0]
         first_input, first_choices = demo_example(first)
         with gr.Blocks(title=f"{self.checkpoint.name}: tasks as codes", delete_cache=(3600, 86400)) as blocks:
             found, course = gr.State(), gr.State()
             gr.Markdown(
-                f"# Tasks as codes\n**{html.escape(self.checkpoint.name)}** does {len(model.task_names)} tasks. Each is "
+                f"# Tasks as codes\n**{html.escape(self.checkpoint.name)}** does {len(tasks)} tasks. Each is "
                 f"{model.config.code_length} integers; nothing else tells the model what to do with an input."
             )
             with gr.Tabs() as tabs:
                 with gr.Tab("Use a code", id="use"), gr.Row():
                     with gr.Column(scale=5):
-                        task = gr.Dropdown(model.task_names, value=first, label="Task", elem_id="task")
+                        task = gr.Dropdown(tasks, value=first, label="Task", elem_id="task")
                         nearest = gr.Markdown(nearest_task(model, self.code_of(first)), elem_id="nearest")
                         with gr.Row(elem_id="code"):
                             code = [

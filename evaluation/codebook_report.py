@@ -29,7 +29,7 @@ class Codebook:
 
     Attributes:
         title: What the page is called after, e.g. the checkpoint's name.
-        names: Training tasks, then tasks that were added.
+        names: Training tasks, then tasks that were added; not tuned ones, which have no code.
         codes: `(num_tasks, code_length)`, in that order.
         num_trained: How many of them are training tasks.
         codebook_size: Values that each integer could take.
@@ -43,8 +43,10 @@ class Codebook:
 
     @classmethod
     def of_model(cls, model: CTRForConditionalGeneration, title: str) -> "Codebook":
-        codes = [*model.task_codes().tolist(), *model.config.added_task_codes.values()]
-        return cls(title, model.task_names, np.array(codes), model.config.num_tasks, model.config.codebook_size)
+        config = model.config
+        names = [*config.task_names, *config.added_task_codes]
+        codes = [*model.task_codes().tolist(), *config.added_task_codes.values()]
+        return cls(title, names, np.array(codes), config.num_tasks, config.codebook_size)
 
     @property
     def labels(self) -> list[str]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from transformers import PreTrainedModel
@@ -19,8 +20,9 @@ from evaluation.protocol import (
     most_varied_templates,
 )
 from evaluation.report import Score, load_scores, save_scores, write_report
-from evaluation.tuning_methods import TuningSettings, score_tuning
+from evaluation.tuning_methods import CODE_TUNING, TuningSettings, score_tuning
 from modeling_ctr import CTRForConditionalGeneration
+from search import load_prompt_adapter
 from search.processes import is_main_process, on_main_process
 from tasks import FeatureBuilder, SplitRows, Task
 
@@ -68,7 +70,7 @@ def evaluate_held_out(
 ) -> list[Score]:
     """Run the methods of the settings that fit the model, on each data set, and write reports into `output_dir`.
 
-    Codes found with the first seed are added to a CTR model. What an interrupted run finished is not computed again.
+    Codes found and prompts tuned from a code with the first seed are added to a CTR model. What an interrupted run finished is not computed again.
     Of several processes all call this, share the work, and return the same; the main one writes.
 
     Args:
@@ -107,6 +109,8 @@ def evaluate_held_out(
                     add_codes(model, dataset, found)
             if settings.draws.judged:
                 scores += _scores_of(model, examples, found, builder, settings, judges, seed, folder)
+                if seed == settings.seeds[0] and CODE_TUNING in settings.tuning.methods:
+                    add_tuned_prompts(model, examples, folder)
                 if is_main_process():  # after each, so that an interrupted run leaves a report of what it did
                     write_report(scores, output_dir, about)
     return scores
@@ -121,6 +125,21 @@ def add_codes(model: CTRForConditionalGeneration, dataset: str, found: Sequence[
             name = f"{dataset}/{each.template}"
             model.config.added_task_codes.pop(name, None)  # of an earlier search
             model.add_task(name, each.code)
+
+
+def add_tuned_prompts(model: CTRForConditionalGeneration, examples: Sequence[TemplateExamples], folder: Path) -> None:
+    """Add the prompts that were tuned from a code, which `folder` keeps, as tasks `dataset/template/tuned`."""
+    for each in examples:
+        name = f"{each.task.name}/tuned"
+        if name in model.config.tuned_tasks:  # of an earlier run
+            model.remove_task(name)
+        adapter = tuning_path(folder, CODE_TUNING, each.task.template.name)
+        model.add_tuned_task(name, on_main_process(partial(load_prompt_adapter, adapter)))
+
+
+def tuning_path(folder: Path, method: str, template: str) -> Path:
+    """Where the outcome of a tuning method under a template is kept: a tuned prompt there, scores in a `.json` beside."""
+    return folder / f"{method}_{file_name_of(template)}"
 
 
 def _scores_of(
@@ -151,12 +170,13 @@ def _scores_of(
     def tuned(template: str, code: list[int] | None, prefix: str = "") -> list[Score]:
         scores = []
         for method in settings.tuning.methods:
-            path = folder / f"{method}_{file_name_of(template)}.json"
+            adapter = tuning_path(folder, method, template)
+            path = adapter.with_name(f"{adapter.name}.json")
             kept = kept_scores(path)
             if kept is None or kept[1] != asked:
                 logger.info(f"{by_template[template].dataset}, {template}: {method}")
                 judge = by_template[template]
-                score = score_tuning(method, judge, few_shot[template], settings.tuning, seed, code, prefix)
+                score = score_tuning(method, judge, few_shot[template], settings.tuning, seed, adapter, code, prefix)
                 kept = [score], asked
                 keep_scores(*kept, path)
             scores += kept[0]

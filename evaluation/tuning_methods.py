@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from datasets import Dataset
@@ -21,7 +22,7 @@ from transformers import PreTrainedModel
 from evaluation.protocol import Judge
 from evaluation.report import Score
 from modeling_ctr import CTRForConditionalGeneration
-from search import PromptScorer, tune_prompt, vocabulary_prompt
+from search import PromptScorer, save_prompt_adapter, tune_prompt, vocabulary_prompt
 from search.prompt_tuning import held_back_examples
 from trainers.collators import CTRDataCollator
 
@@ -56,6 +57,7 @@ def score_tuning(
     few_shot: Dataset,
     settings: TuningSettings,
     seed: int,
+    adapter: Path,
     code: list[int] | None = None,
     prefix: str = "",
 ) -> Score:
@@ -67,6 +69,7 @@ def score_tuning(
         few_shot: Labelled examples.
         settings: How to tune.
         seed: Of the examples held back, of random starts and of dropout.
+        adapter: A folder for the tuned prompt, as an adapter of peft; prompt tuning alone writes it.
         code: The start of `code_tuning`, for a CTR model: the best training code, which measured better than a
             found one, whose vectors fit the few examples already.
         prefix: Goes before the method's name in the score.
@@ -90,6 +93,7 @@ def score_tuning(
             progress=False,
         )
         steps, seconds = len(tuned.record.losses), time.perf_counter() - start
+        save_prompt_adapter(tuned.vectors, model, adapter)
         answers = judge.answers_behind(tuned.vectors)
     else:
         language_model = model.backbone if isinstance(model, CTRForConditionalGeneration) else model

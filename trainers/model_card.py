@@ -189,6 +189,7 @@ def _task_rows(
             row.append(f"{100 * task_accuracies[name]:.1f}" if name in task_accuracies else "")
         rows.append(row)
     added = [[_cell(name), _cell(code)] for name, code in config.added_task_codes.items()]
+    added += [[_cell(name), "none: tuned prompt vectors"] for name in config.tuned_tasks]
     return {"tasks": rows, "added_tasks": [["task", "code"], *added] if added else []}
 
 

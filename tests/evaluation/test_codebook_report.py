@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from evaluation.codebook_report import Codebook, load_model, main, write_codebook_report
 from evaluation.search_course import SearchCourse
@@ -17,6 +18,7 @@ def checkpoint(tmp_path_factory, tiny_ctr_model):
     path = tmp_path_factory.mktemp("checkpoint") / "tiny"
     model = tiny_ctr_model()
     model.add_task("rte", [1, 2, 3, 4])
+    model.add_tuned_task("tuned", torch.ones(4, 16))  # without a code: not in the report
     model.save_pretrained(path)
     return path
 

@@ -3,6 +3,7 @@ import torch
 
 from evaluation.protocol import Draws, Judge, held_out_examples
 from evaluation.tuning_methods import METHODS, TuningSettings, score_tuning, tune_weights
+from search import load_prompt_adapter
 
 
 @pytest.fixture
@@ -13,21 +14,26 @@ def judge_and_shots(tiny_ctr_model, builder, tasks, rows):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_tuning_learns_and_leaves_the_model_as_it_was(judge_and_shots, method, monkeypatch):
+def test_tuning_learns_and_leaves_the_model_as_it_was(judge_and_shots, method, monkeypatch, tmp_path):
     judge, few_shot = judge_and_shots
     monkeypatch.setattr("evaluation.tuning_methods.LEARNING_RATES", {"lora": 0.03, "full_tuning": 0.01})
     before = {name: value.clone() for name, value in judge.model.state_dict().items()}
     settings = TuningSettings((method,), steps=60)
-    score = score_tuning(method, judge, few_shot, settings, seed=1, code=judge.model.task_codes()[0].tolist())
+    arguments = (method, judge, few_shot, settings, 1, tmp_path / "adapter", judge.model.task_codes()[0].tolist())
+    score = score_tuning(*arguments)
     assert (score.method, score.labelled, score.seed) == (METHODS[method], 16, 1)
     assert 0 < score.evaluations <= 60
     after = judge.model.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    again = score_tuning(method, judge, few_shot, settings, seed=1, code=judge.model.task_codes()[0].tolist())
+    again = score_tuning(*arguments)
     assert (again.accuracy, again.evaluations) == (score.accuracy, score.evaluations)
     if method in ("lora", "full_tuning"):  # the first word tells the label
         assert score.accuracy > judge.raw_lm(0).accuracy
+        assert not (tmp_path / "adapter").exists()
+    else:
+        kept = judge.scored(score.method, judge.answers_behind(load_prompt_adapter(tmp_path / "adapter")), 1)
+        assert (kept.accuracy, kept.predicted_shares) == (score.accuracy, score.predicted_shares)
 
 
 def test_the_weights_of_least_loss_on_the_examples_held_back_stay(judge_and_shots):

@@ -41,6 +41,7 @@ def table_after(text: str, heading: str) -> list[list[str]]:
 def test_it_names_tasks_codes_and_codebook(card, tiny_ctr_model):
     model = tiny_ctr_model()
     model.add_task("rte", [7, 0, 3, 1])
+    model.add_tuned_task("cb", torch.ones(4, 16))
     text = card(model, repo_id="me/ctr-tiny", task_accuracies={"glue_qqp": 0.625}).text
     assert text.lstrip().startswith("# ctr-tiny\n")
     rows = table_after(text, "## Tasks and their codes")
@@ -48,7 +49,8 @@ def test_it_names_tasks_codes_and_codebook(card, tiny_ctr_model):
     assert [row[0] for row in rows[1:]] == model.config.task_names
     assert [row[1].replace("\\", "") for row in rows[1:]] == [str(code) for code in model.task_codes().tolist()]
     assert [row[2] for row in rows[1:]] == ["", "62.5", ""]
-    assert table_after(text, "Added later")[1][0] == "rte"
+    added = table_after(text, "Added later")[1:]
+    assert [row[0] for row in added] == ["rte", "cb"] and added[1][1] == "none: tuned prompt vectors"
     assert f"{model.task_codes().unique().numel()} of 8 code vectors are in use" in text
 
 
