@@ -161,9 +161,12 @@ class BitwiseSearch:
         try:
             evaluations.evaluate([Evaluation(0, -1, None, list(key), None) for key in self.candidate_starts])
             draws = random.Random(self.seed)
-            for number, key in enumerate(self._ranked_starts()[: self.num_starts]):
+            chosen = self._ranked_starts()[: self.num_starts]
+            for number, key in enumerate(chosen):
                 starts.append(ScoredCode(list(key), evaluations.value(key)))
                 bests.append(starts[-1])
+                self._starts_left = chosen[number + 1 :]
+                self._show(0, bests[-1])
                 positions.append([])
                 if self.order == "gradient":
                     stopped = self._improve_by_gradient(number, bests, positions[-1])
@@ -267,8 +270,19 @@ class BitwiseSearch:
         for key in variants:
             if is_better(self._evaluations.value(key), bests[-1].loss):
                 bests[-1] = ScoredCode(list(key), self._evaluations.value(key))
-        self._evaluations.show(best=f"{bests[-1].loss:.4f}", step=step + 1)
+        self._show(step + 1, bests[-1])
         return bests[-1].loss != value
+
+    def _show(self, step: int, best: ScoredCode) -> None:
+        """Show how far it is: if nothing better turns up, all codes next to the best and the coming starts are left."""
+        evaluations = self._evaluations
+        left = sum(
+            evaluations.is_open(varied(code, position, value), evaluations.value(code))
+            for code in (tuple(best.code), *self._starts_left)
+            for position, values in enumerate(self.code_space)
+            for value in values
+        )
+        evaluations.show(left, best=f"{best.loss:.4f}", step=step)
 
     def _header(self) -> dict[str, object]:
         """What the evaluations and their order depend on."""

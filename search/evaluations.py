@@ -19,6 +19,8 @@ from .trace import EvaluationTrace
 
 Key = tuple[int, ...]
 CODES_AT_ONCE = 64
+# What is left is known only as long as no better code turns up, whose neighbours would have to be tried as well.
+BAR = "{l_bar}{bar}| {n_fmt} of at most {total_fmt} if none is better [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
 
 
 class Evaluations:
@@ -70,7 +72,10 @@ class Evaluations:
 
         self._finished = deque([] if trace_path is None else on_main_process(open_trace))
         hidden = not (progress and is_main_process())
-        self._bar = tqdm(total=max_evaluations, unit="code", desc=description, disable=hidden)
+        # The mean speed (smoothing 0) of this run, to which `initial` codes of earlier runs do not count.
+        self._bar = tqdm(
+            total=max_evaluations, unit="code", desc=description, disable=hidden, smoothing=0, bar_format=BAR
+        )
 
     def close(self) -> None:
         """Close the file and the bar."""
@@ -96,6 +101,7 @@ class Evaluations:
                 self.ended = "max_evaluations"
         while todo and self._finished:
             self._record([self._from_trace(todo[0])])
+            self._bar.initial = len(self.known)
             todo = todo[1:]
         # In portions, so that a killed run loses little.
         for first in range(0, len(todo), CODES_AT_ONCE):
@@ -130,8 +136,10 @@ class Evaluations:
         complete = [e for e in self.known.values() if e.value is not None]
         return [ScoredCode(e.code, e.value) for e in sorted(complete, key=lambda e: (e.value, e.code))[:count]]
 
-    def show(self, **values: object) -> None:
-        """Show values in the progress bar."""
+    def show(self, left: int, **values: object) -> None:
+        """Show values in the progress bar, and how many codes are left at most if none of them is better than the best."""
+        total = len(self.known) + left
+        self._bar.total = total if self.max_evaluations is None else min(total, self.max_evaluations)
         self._bar.set_postfix(values, refresh=False)
 
     def _out_of_time(self) -> bool:

@@ -114,8 +114,9 @@ class PopulationSearch:
                     break
                 evaluations.evaluate([Evaluation(0, generation, None, list(key), None) for key in children])
                 population = self._fittest([*population, *children], evaluations)
+                left = (self.generations - generation - 1) * self.children
                 best = evaluations.value(population[0])
-                evaluations.show(best=f"{best:.4f}", generation=generation + 1)
+                evaluations.show(left, best=f"{best:.4f}", generation=generation + 1)
             stopped = evaluations.ended or stopped
         except KeyboardInterrupt:
             if not population or num_processes() > 1:

@@ -424,6 +424,61 @@ def test_pruning_changes_no_decision(objective, seed, monkeypatch):
         assert pruned.pairs_pruned > 0
 
 
+# ---------------------------------------------------------------------------------------------------- progress
+
+
+def watched(objective, **kwargs):
+    """A search, and the bar's (codes shown, total) before every batch."""
+    seen = []
+
+    def watching(scorer, codes):
+        bar = search._evaluations._bar
+        seen.append((bar.n, bar.total))
+        return objective(scorer, codes)
+
+    search = BitwiseSearch(None, full_code_space(4, 6), watching, **kwargs)
+    return search, seen
+
+
+@pytest.mark.parametrize("order", ["random", "cyclic"])
+def test_what_is_left_is_exact_once_nothing_better_turns_up(order, capsys):
+    search, seen = watched(distance_to([3, 1, 4, 1]), start_codes=[0, 1, 4, 1], order=order)
+    result = search.run()
+    assert seen[0] == (0, None) and seen[1] == (1, 21)  # the start, and five other values of four positions
+    last = next(i for i, e in enumerate(result.trace) if e.value == 0)
+    assert {total for known, total in seen if known > last} == {result.evaluations}
+    assert all(known < total for known, total in seen[1:])
+    bar = capsys.readouterr().err
+    assert f"{result.evaluations} of at most {result.evaluations} if none is better [" in bar and "best=0.0000" in bar
+
+
+def test_what_is_left_holds_for_the_coming_starts_too():
+    def two_optima(scorer, codes):
+        return torch.minimum(distance_to([0, 0, 0, 0])(None, codes), 1 + distance_to([5, 5, 5, 5])(None, codes))
+
+    search, seen = watched(two_optima, start_codes=[[0, 0, 0, 0], [5, 5, 5, 5]], **QUIET)
+    result = search.run()
+    assert {total for _, total in seen[1:]} == {result.evaluations} == {2 + 20 + 20}
+
+
+def test_a_budget_bounds_what_is_left():
+    search, seen = watched(distance_to([0, 0, 0, 0]), start_codes=[0, 0, 0, 0], max_evaluations=9, **QUIET)
+    search.run()
+    assert {total for _, total in seen} == {9}
+
+
+def test_codes_of_an_earlier_run_do_not_count_as_speed(tmp_path):
+    def run(limit):
+        search, seen = watched(distance_to([3, 1, 4, 1]), start_codes=[0, 0, 0, 0], max_evaluations=limit)
+        search.trace_path = tmp_path / "trace.jsonl"
+        search._header = lambda: {}  # there is no model to take fingerprints of
+        return search.run(), search._evaluations._bar
+
+    run(12)
+    result, bar = run(40)
+    assert (bar.initial, bar.n) == (12, result.evaluations) and bar.n > 12
+
+
 # ------------------------------------------------------------------------------------------------------- trace
 
 
