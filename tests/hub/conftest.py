@@ -55,6 +55,8 @@ def reader(hub_process, reader_home) -> Iterator[Client]:
 def saved(tiny_ctr_model, tiny_tokenizer, tmp_path_factory) -> str:
     """Folder of a tiny model with tokenizer, as the author has it."""
     folder = tmp_path_factory.mktemp("saved") / "ctr-tiny"
-    tiny_ctr_model(added_task_codes={"rte": [1, 0, 7, 3]}).save_pretrained(folder)
+    model = tiny_ctr_model(added_task_codes={"rte": [1, 0, 7, 3]})
+    model.add_tuned_task("rte, tuned", 0.5 * model.task_vectors_of("ag_news"))
+    model.save_pretrained(folder)
     tiny_tokenizer.save_pretrained(folder)
     return str(folder)

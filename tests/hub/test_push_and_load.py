@@ -26,7 +26,8 @@ tokenizer = AutoTokenizer.from_pretrained(repo_id, **options)
 """
 ANSWER = """
 inputs = tokenizer(["w5 w9 w30", "w7"], return_tensors="pt", padding=True)
-value = model.generate(**inputs, task="rte", max_new_tokens=6, no_repeat_ngram_size=1).tolist()
+options = {"max_new_tokens": 6, "no_repeat_ngram_size": 1}
+value = [model.generate(**inputs, task=task, **options).tolist() for task in ("rte", "rte, tuned")]
 """
 CARRIED = {
     "README.md",
