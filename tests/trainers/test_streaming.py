@@ -1,23 +1,38 @@
 """Training on a stream, and going on in the middle of it."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
-from datasets import interleave_datasets
+from datasets import Dataset, interleave_datasets
+from safetensors.torch import load_file
+from transformers import T5ForConditionalGeneration
 
 from trainers import streaming
 from trainers.collators import CTRDataCollator
 from trainers.streaming import POSITION, StreamedBatches
 
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def endless(mixture, files):
+    """The mixture without end, task by task, in proportions that are not those of their sizes."""
+    parts = [mixture.filter(lambda row, t=task: row["task_id"] == t) for task in range(3)]
+    streams = [part.to_iterable_dataset(num_shards=files).repeat(None) for part in parts]
+    return interleave_datasets(streams, probabilities=[0.5, 0.3, 0.2], seed=0, stopping_strategy="all_exhausted")
+
 
 @pytest.fixture
 def stream(mixture):
-    """The mixture without end, task by task, in proportions that are not those of their sizes."""
-    parts = [mixture.filter(lambda row, t=task: row["task_id"] == t) for task in range(3)]
-    streams = [part.to_iterable_dataset(num_shards=2).repeat(None) for part in parts]
-    return interleave_datasets(streams, probabilities=[0.5, 0.3, 0.2], seed=0, stopping_strategy="all_exhausted")
+    return endless(mixture, files=2)
 
 
 @pytest.fixture(autouse=True)
@@ -33,11 +48,13 @@ def tensors(found):
     return [{name: value.tolist() for name, value in batch.items() if name != POSITION} for batch in found]
 
 
-def test_any_batch_can_be_gone_on_from(stream):
-    found = list(islice(batches(stream), 60))  # 12 batches a buffer
+@pytest.mark.parametrize("files, processes", [(2, 1), (2, 2), (3, 2)])
+def test_any_batch_can_be_gone_on_from(mixture, files, processes):
+    stream, last = endless(mixture, files), {"process_index": processes - 1, "num_processes": processes}
+    found = list(islice(batches(stream, **last), 60))  # 12 batches a buffer
     assert json.loads(found[29][POSITION])["buffer"] == 2
     for used in (1, 11, 12, 30):
-        rest = list(islice(batches(stream, position=found[used - 1][POSITION]), 60 - used))
+        rest = list(islice(batches(stream, position=found[used - 1][POSITION], **last), 60 - used))
         assert tensors(rest) == tensors(found[used:])
 
 
@@ -61,6 +78,32 @@ def test_processes_share_the_stream(stream):
     assert not seen[0] & seen[1]  # whole shards
 
 
+@pytest.mark.parametrize("files", [2, 3])
+def test_two_processes_see_every_example_once_a_pass(files):
+    """12 batches a buffer: after 24 each process has used up the first 96 examples of its share."""
+    rows = [
+        Dataset.from_list([{"input_ids": [10 * task + i], "labels": [1], "task_id": task} for i in range(6)])
+        for task in range(2)
+    ]
+    streams = [part.to_iterable_dataset(num_shards=files).repeat(None) for part in rows]
+    stream = interleave_datasets(streams, probabilities=[0.7, 0.3], seed=0, stopping_strategy="all_exhausted")
+
+    def seen(number, **share):
+        return Counter(
+            row[0] for batch in tensors(islice(batches(stream, **share), number)) for row in batch["input_ids"]
+        )
+
+    shares = [seen(24, process_index=i, num_processes=2) for i in range(2)]
+    together = shares[0] + shares[1]
+    assert together.total() == 192 and len(together) == 12
+    for counts in [[together[10 * task + i] for i in range(6)] for task in range(2)]:
+        assert max(counts) - min(counts) <= 1, counts  # none comes again before all have come
+    if files == 2:
+        assert not set(shares[0]) & set(shares[1])
+    else:
+        assert together == seen(48)  # what one process sees
+
+
 def test_a_stopped_training_on_a_stream_ends_as_one_that_was_not(build, train, stream, tmp_path):
     settings = {"stage": 2, "max_steps": 12, "save_strategy": "steps", "save_steps": 5, "train_dataset": stream}
     whole, resumed = build(dropout=0.1), build(dropout=0.1)
@@ -80,3 +123,91 @@ def test_checkpoints_of_other_runs_are_refused(tmp_path, name, message):
     (tmp_path / name).write_text("{}")
     with pytest.raises(ValueError, match=message):
         streaming.read_position(str(tmp_path), 0, 1)
+
+
+TEMPLATE = """
+dataset: {name}
+data: {{data_files: {{train: "{name}_train_*.jsonl", validation: {name}_train_0.jsonl}}}}
+templates:
+  plain: {{answer_choices: "w10 ||| w11", jinja: "{{{{text}}}} ||| {{{{answer_choices[label]}}}}"}}
+"""
+# As the command line starts it, but with buffers that end within the run, and with time to interfere.
+START = """
+import sys
+import time
+from transformers import TrainerCallback
+import run_ctr
+from trainers import streaming
+streaming.BUFFER_SIZE = 64
+class Slow(TrainerCallback):
+    def on_step_end(self, *args, **kwargs):
+        time.sleep(0.05)
+class Trainer(run_ctr.CTRTrainer):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, callbacks=[Slow()], **kwargs)
+run_ctr.CTRTrainer = Trainer
+for output_dir in sys.argv[1].split(","):
+    run_ctr.main([*sys.argv[2:], "--output_dir", output_dir])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("files", [2, 3])
+def test_two_processes_stopped_on_a_stream_end_as_two_that_were_not(tmp_path, tiny_t5_config, tiny_tokenizer, files):
+    T5ForConditionalGeneration(tiny_t5_config(dropout_rate=0.1)).save_pretrained(tmp_path / "lm")
+    tiny_tokenizer.save_pretrained(tmp_path / "lm")
+    for name in ("colours", "shapes"):
+        (tmp_path / f"{name}.yaml").write_text(TEMPLATE.format(name=name))
+        for file in range(files):
+            rows = [{"text": " ".join(["w30", "w31"] * (1 + i % 3)), "label": i % 2} for i in range(10)]
+            (tmp_path / f"{name}_train_{file}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "start.py").write_text(START)
+
+    def start(*output_dirs: Path) -> subprocess.Popen:
+        flags = {
+            "model_name_or_path": tmp_path / "lm",
+            "templates_dir": tmp_path,
+            "streaming": True,
+            "do_train": True,
+            "stage": 2,
+            "max_steps": 40,
+            "save_steps": 10,
+            "code_length": 4,
+            "codebook_size": 16,
+            "per_device_train_batch_size": 4,
+            "report_to": "none",
+        }
+        words = [str(word) for flag in flags.items() for word in (f"--{flag[0]}", flag[1])]
+        return subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+            + [
+                str(tmp_path / "start.py"),
+                ",".join(map(str, output_dirs)),
+                "--train_tasks",
+                "colours",
+                "shapes",
+                *words,
+            ],
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    process = start(whole, out)
+    while not (out / "checkpoint-20" / "trainer_state.json").exists():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=600)
+    assert process.returncode and "SIGTERM received: saving after step" in errors
+    stopped_at = int(errors.split("saving after step ")[1].split(",")[0])
+    assert 20 <= stopped_at < 40 and not (out / "model.safetensors").exists()
+    position = json.loads((whole / "checkpoint-40" / "stream_1_of_2.json").read_text())
+    assert position["buffer"] == 2  # 16 batches a buffer
+
+    process = start(out)
+    _, errors = process.communicate(timeout=600)
+    assert process.returncode == 0 and f"goes on from '{out}/checkpoint-{stopped_at}'" in errors
+    ended, expected = (load_file(run / "model.safetensors") for run in (out, whole))
+    assert all(torch.equal(ended[name], weight) for name, weight in expected.items())
