@@ -231,7 +231,9 @@ class MultitaskTrainer(Seq2SeqTrainer):
         In training the language-model part is scaled such that the Trainer's mean over accumulation steps and the
         mean over processes come out as the mean over all target tokens of the global batch.
         """
-        outputs = model(**{name: value for name, value in inputs.items() if name not in self.OTHER_COLUMNS})
+        arguments = {name: value for name, value in inputs.items() if name not in self.OTHER_COLUMNS}
+        # A cache of keys and values is for generation, and breaks FSDP's own activation checkpointing.
+        outputs = model(**arguments, use_cache=False)
         losses, labels = self._losses_of(outputs), inputs["labels"]
         if self.args.label_smoothing_factor > 0:
             losses["lm_loss"] = F.cross_entropy(

@@ -29,7 +29,7 @@ SETTINGS = {
     "report_to": "none",
     "disable_tqdm": True,
 }
-FSDP = {"fsdp": True, "fsdp_config": {"transformer_layer_cls_to_wrap": ["T5Block"]}}
+FSDP = {"fsdp": True, "fsdp_config": {"transformer_layer_cls_to_wrap": ["T5Block"], "activation_checkpointing": True}}
 # Two processes and two accumulation steps: a quarter of the 160 tokens of one process.
 TOKENS = {"per_device_train_tokens": 40, "gradient_accumulation_steps": 2}
 
