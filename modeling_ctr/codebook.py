@@ -74,7 +74,9 @@ class PositionMaps(nn.Module):
 
     def forward(self, task_vectors: torch.Tensor) -> torch.Tensor:
         """`(B, E)` -> queries `(B, N, c)`, in float32."""
-        return torch.einsum("be,nec->bnc", task_vectors.float(), self.weight.float())
+        # As `einsum("be,nec->bnc", ...)`, which copies all maps in each direction.
+        vectors = task_vectors.float().expand(self.weight.shape[0], -1, -1)  # (N, B, E)
+        return torch.bmm(vectors, self.weight.float()).transpose(0, 1)
 
 
 class TaskCodebook(nn.Module):
