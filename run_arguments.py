@@ -11,7 +11,8 @@ from evaluation.tuning_methods import CODE_TUNING, METHODS
 from search import OBJECTIVES
 from trainers import CTRTrainingArguments
 
-ARGUMENTS_NAME = "arguments.json"
+# It names local folders: pushes to the Hub leave out what begins with "_".
+ARGUMENTS_NAME = "_arguments.json"
 
 
 @dataclass

@@ -206,11 +206,11 @@ def train(
     resume = args.resume_from_checkpoint  # as a flag, "True" is a text
     result = trainer.train(resume_from_checkpoint=has_checkpoints if resume in (None, "True") else resume)
     trainer.save_model()
-    trainer.save_state()
     trainer.log_metrics("train", result.metrics)
     trainer.save_metrics("train", result.metrics)
     if args.push_to_hub:
         trainer.push_to_hub()
+    trainer.save_state()  # not to be pushed: it names the folder of the best checkpoint
     if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:  # whose weights may be spread over the processes
         trainer.accelerator.wait_for_everyone()
         return type(model).from_pretrained(args.output_dir)

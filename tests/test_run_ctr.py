@@ -94,7 +94,7 @@ def test_training_and_searching_in_one_run(project, capsys):
         ("Code Ensemble", 0, 10),
     }
     assert "Bitwise Search" in capsys.readouterr().out
-    assert {"report.md", "report.png", "arguments.json", "train_results.json"} <= {p.name for p in out.iterdir()}
+    assert {"report.md", "report.png", "_arguments.json", "train_results.json"} <= {p.name for p in out.iterdir()}
     assert "Bitwise Search" in (out / "README.md").read_text()  # the model card
 
 

@@ -218,7 +218,7 @@ class CTRTrainer(MultitaskTrainer):
         repo_id = self.hub_model_id or self.args.hub_model_id or Path(self.args.output_dir).name
         advice = (
             f"Everything is in '{self.args.output_dir}' still: push it with "
-            f"`hf upload {repo_id} {self.args.output_dir} --exclude 'checkpoint-*'`."
+            f"`hf upload {repo_id} {self.args.output_dir} --exclude 'checkpoint-*' --exclude '_*'`."
         )
         with hub_errors(f"Pushing to '{repo_id}'", repo_id, advice):
             return super().push_to_hub(*args, **kwargs)

@@ -5,6 +5,7 @@ import json
 import pytest
 from hub_server import WRITE
 from test_push_and_load import CARRIED, READ_BACK
+from transformers import T5ForConditionalGeneration
 
 RUN = "import run_ctr\nrun_ctr.main(flags)\n"
 ANSWER = """
@@ -19,12 +20,16 @@ templates:
 """
 
 
-@pytest.mark.slow
-def test_a_run_pushes_the_model_with_the_found_code(hub, author, reader, saved, tmp_path):
+@pytest.fixture
+def data(tmp_path):
     (tmp_path / "sizes.yaml").write_text(TEMPLATE)
     for split, count in (("train", 40), ("validation", 10)):
         rows = [{"text": f"w{20 + i} {split[:1]} w{30 + i % 2}", "label": i % 2} for i in range(count)]
         (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+
+@pytest.mark.slow
+def test_a_run_pushes_the_model_with_the_found_code(hub, author, reader, saved, data, tmp_path):
     flags = ["--model_name_or_path", saved, "--templates_dir", str(tmp_path), "--tasks", "sizes", "--use_cpu", "True"]
     flags += ["--do_bitwise_search", "--num_shots", "8", "--search_epochs", "1", "--do_eval", "--report_to", "none"]
     flags += ["--output_dir", str(tmp_path / "out"), "--push_to_hub", "True", "--hub_model_id", "me/searched"]
@@ -36,5 +41,22 @@ def test_a_run_pushes_the_model_with_the_found_code(hub, author, reader, saved, 
     ]
     assert "sizes/plain" in json.loads(files["task_codes.json"])
     assert b"Bitwise Search" in files["README.md"]
-    assert WRITE not in (tmp_path / "out" / "arguments.json").read_text()
+    assert WRITE not in (tmp_path / "out" / "_arguments.json").read_text()
     assert reader(READ_BACK + ANSWER, repo_id="me/searched", options={"cache_dir": str(tmp_path / "cache")}) == 1
+
+
+@pytest.mark.slow
+def test_a_training_run_pushes_no_names_of_folders(hub, author, tiny_t5_config, tiny_tokenizer, data, tmp_path):
+    T5ForConditionalGeneration(tiny_t5_config()).save_pretrained(tmp_path / "lm")
+    tiny_tokenizer.save_pretrained(tmp_path / "lm")
+    flags = ["--model_name_or_path", str(tmp_path / "lm"), "--templates_dir", str(tmp_path), "--train_tasks", "sizes"]
+    flags += ["--do_train", "--max_steps", "4", "--save_steps", "2", "--eval_strategy", "steps", "--eval_steps", "2"]
+    flags += ["--metric_for_best_model", "loss", "--code_length", "4", "--codebook_size", "16", "--use_cpu", "True"]
+    flags += ["--output_dir", str(tmp_path / "out"), "--push_to_hub", "True", "--hub_model_id", "me/trained"]
+    author(RUN, WRITE, flags=[*flags, "--report_to", "none"])
+    assert str(tmp_path) in (tmp_path / "out" / "_arguments.json").read_text()
+    assert str(tmp_path) in (tmp_path / "out" / "trainer_state.json").read_text()
+    files = hub.files("me/trained")
+    assert set(files) == CARRIED | {"training_args.bin", "train_results.json", "all_results.json"}
+    # transformers' own pickle does name them
+    assert [name for name, content in files.items() if str(tmp_path).encode() in content] == ["training_args.bin"]
