@@ -1,10 +1,12 @@
 """What a training step of CTR costs, next to plain fine-tuning and to peft's prompt tuning, in one run.
 
     python benchmarks/training_step.py                                     # CPU, T5-small's shape
-    python benchmarks/training_step.py --device cuda --shape large --dtype bfloat16 --batch_size 32 --source_length 256
+    python benchmarks/training_step.py --device cuda --shape large --dtype bfloat16 --batch_size 32 --source_length 246 \
+        --repetitions 20 --compile --profile                               # a GPU, 8,192 source tokens a step
 
 All variants see the same number of tokens (plain T5 as many more source tokens as the others have prompt vectors), with
-the same optimiser and gradient clipping. Repetitions are interleaved; times are medians. On the CPU time is CPU time of
+the same optimiser, the Trainer's, and gradient clipping. Where the device's peak is known, model FLOPs utilisation (MFU)
+counts the products with weights, and neither attention's own products nor anything that is computed twice. Repetitions are interleaved; times are medians. On the CPU time is CPU time of
 this process, with one thread, which other processes disturb little. Memory is what a step needs beyond the weights: on
 CUDA the peak of the allocator; on the CPU, where there is no such count, bytes kept for the backward pass, gradients
 and optimiser state together.
@@ -22,11 +24,13 @@ from importlib.metadata import version
 import torch
 from peft import MultitaskPromptTuningConfig, PromptTuningConfig, TaskType, get_peft_model
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 from transformers import T5Config, T5ForConditionalGeneration
 
 from modeling_ctr import CTRConfig, CTRForConditionalGeneration
 from trainers import CTRTrainingArguments, freeze_for_stage
 from trainers.multitask_trainer import parameter_groups
+from trainers.throughput import batch_flops, peak_flops, token_flops
 
 # d_model, d_kv, d_ff, layers, heads; the published T5 v1.1 (LM-adapted) sizes.
 SHAPES = {
@@ -47,6 +51,7 @@ class Variant:
     model: nn.Module
     batch: dict[str, torch.Tensor]
     optimizer: torch.optim.Optimizer
+    prompt_length: int = CODE_LENGTH
     seconds: list[float] = field(default_factory=list)
     memory: int = 0
 
@@ -92,11 +97,12 @@ def variants(args: argparse.Namespace, device: torch.device) -> list[tuple[str, 
     tasks = torch.randint(0, NUM_TASKS, (args.batch_size,), generator=generator)
 
     def adamw(parameters) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(parameters, lr=1e-4, betas=(0.9, 0.95), weight_decay=0.1)
+        return torch.optim.AdamW(parameters, lr=1e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
 
     def plain() -> Variant:
         model = T5ForConditionalGeneration(text_config(args.shape)).to(device).train()
-        return Variant("plain T5", model, batch(args.source_length + CODE_LENGTH), adamw(model.parameters()))
+        longer = batch(args.source_length + CODE_LENGTH)
+        return Variant("plain T5", model, longer, adamw(model.parameters()), prompt_length=0)
 
     def ctr(stage: int) -> Variant:
         config = CTRConfig(text_config=text_config(args.shape), num_tasks=NUM_TASKS, code_length=CODE_LENGTH)
@@ -172,7 +178,18 @@ def optimizer_bytes(optimizer: torch.optim.Optimizer) -> int:
     )
 
 
-def main() -> None:
+def print_profile(variant: Variant, device: torch.device, dtype: torch.dtype) -> None:
+    """Where the time of one step goes: the operations or kernels that take most of it."""
+    activities, unit = [ProfilerActivity.CPU], "cpu"
+    if device.type == "cuda":
+        activities, unit = [*activities, ProfilerActivity.CUDA], "device"
+    with profile(activities=activities) as profiled:
+        variant.step(device, dtype)
+    print(f"\nA step of {variant.name}:\n")
+    print(profiled.key_averages().table(sort_by=f"self_{unit}_time_total", row_limit=20, max_name_column_width=80))
+
+
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, default="small")
     parser.add_argument("--device", default="cpu")
@@ -181,7 +198,9 @@ def main() -> None:
     parser.add_argument("--source_length", type=int, default=118)
     parser.add_argument("--target_length", type=int, default=16)
     parser.add_argument("--repetitions", type=int, default=7)
-    args = parser.parse_args()
+    parser.add_argument("--compile", action="store_true", help="all variants with torch.compile")
+    parser.add_argument("--profile", action="store_true", help="print where the time of a step goes, of every variant")
+    args = parser.parse_args(argv)
     warnings.simplefilter("ignore")
     device, dtype = torch.device(args.device), getattr(torch, args.dtype)
     torch.manual_seed(0)
@@ -189,6 +208,8 @@ def main() -> None:
 
     made = [make() for _, make in variants(args, device)]
     for variant in made:
+        if args.compile:
+            variant.model.compile()
         variant.step(device, dtype)  # warms up, and makes the optimiser's state
         variant.memory = memory_of_step(variant, device, dtype)
     for _ in range(args.repetitions):
@@ -202,17 +223,28 @@ def main() -> None:
         f"T5-{args.shape} shape, {args.dtype}, {args.batch_size} x ({args.source_length} + {CODE_LENGTH}) source and"
     )
     print(f"{args.target_length} target tokens; {name}; torch {version('torch')}, ", end="")
-    print(f"transformers {version('transformers')}, peft {version('peft')}; medians of {args.repetitions}\n")
-    print("| | seconds a step (min to max) | time / plain T5 | MiB beyond the weights | memory / plain T5 |")
-    print("|---|---|---|---|---|")
+    print(f"transformers {version('transformers')}, peft {version('peft')}", end="")
+    print(f"{', compiled' if args.compile else ''}; medians of {args.repetitions}\n")
+    peak = peak_flops(device)
+    utilisation = ("", "") if peak is None else (" MFU |", "---|")
+    print("| | seconds a step (min to max) | time / plain T5 | MiB beyond the weights | memory / plain T5 |", end="")
+    print(f"{utilisation[0]}\n|---|---|---|---|---|{utilisation[1]}")
     base = made[0]
     base_seconds = statistics.median(base.seconds)
     for variant in made:
         seconds = statistics.median(variant.seconds)
         print(
             f"| {variant.name} | {seconds:.3f} ({min(variant.seconds):.3f} to {max(variant.seconds):.3f}) "
-            f"| {seconds / base_seconds:.3f} | {variant.memory / 2**20:.0f} | {variant.memory / base.memory:.3f} |"
+            f"| {seconds / base_seconds:.3f} | {variant.memory / 2**20:.0f} | {variant.memory / base.memory:.3f} |",
+            end="",
         )
+        if peak is not None:
+            flops = batch_flops(variant.batch, *token_flops(variant.model), variant.prompt_length)
+            print(f" {flops / seconds / peak:.1%} |", end="")
+        print()
+    if args.profile:
+        for variant in made:
+            print_profile(variant, device, dtype)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ class Throughput:
     def __init__(self, model: nn.Module, device: torch.device):
         self.device = device
         self._prompt_length = model.config.code_length if isinstance(model, CTRForConditionalGeneration) else 0
-        self._source_flops, self._target_flops = token_flops(model)
+        self._token_flops = token_flops(model)
         self._restart()
 
     def _restart(self) -> None:
@@ -52,8 +52,7 @@ class Throughput:
         self._examples += len(batch["labels"])
         self._padded_tokens += batch["input_ids"].numel() + batch["labels"].numel()
         self._tokens = self._tokens + batch["attention_mask"].sum() + (batch["labels"] != -100).sum()
-        self._flops += self._source_flops * (batch["input_ids"].numel() + self._prompt_length * len(batch["labels"]))
-        self._flops += self._target_flops * batch["labels"].numel()
+        self._flops += batch_flops(batch, *self._token_flops, self._prompt_length)
 
     def leave_out(self, seconds: float) -> None:
         """Do not count time spent on something else, such as evaluation."""
@@ -77,11 +76,8 @@ class Throughput:
             "padding_share": 1 - tokens / padded_tokens,
             "memory_gib": peak_memory(self.device) / 2**30,
         }
-        if self.device.type == "cuda":
-            name = torch.cuda.get_device_name(self.device)
-            peak = next((peak for known, peak in PEAK_FLOPS.items() if known in name), None)
-            if peak is not None:
-                report["mfu"] = self._flops / seconds / peak
+        if (peak := peak_flops(self.device)) is not None:
+            report["mfu"] = self._flops / seconds / peak
         self._restart()
         return report
 
@@ -106,6 +102,22 @@ def token_flops(model: nn.Module) -> tuple[int, int]:
         else:
             target += flops
     return source, target
+
+
+def batch_flops(
+    batch: Mapping[str, torch.Tensor], source_flops: int, target_flops: int, prompt_length: int = 0
+) -> int:
+    """Operations of a training step on a padded batch, see `token_flops`, with `prompt_length` prompt vectors a row."""
+    source_tokens = batch["input_ids"].numel() + prompt_length * len(batch["input_ids"])
+    return source_flops * source_tokens + target_flops * batch["labels"].numel()
+
+
+def peak_flops(device: torch.device) -> float | None:
+    """The maker's dense bf16 operations per second, where the device is known."""
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((peak for known, peak in PEAK_FLOPS.items() if known in name), None)
 
 
 def peak_memory(device: torch.device) -> int:
