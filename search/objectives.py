@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 import torch
 
@@ -13,11 +15,6 @@ from .scorer import CodeScorer, first_argmax
 RELATIVE_TOLERANCE = 1e-6
 
 
-GradientsOfTerms = Callable[
-    [PromptScorer, torch.Tensor, torch.LongTensor | None], tuple[torch.DoubleTensor, torch.Tensor]
-]
-
-
 @dataclass(frozen=True)
 class Objective:
     """A value per code, lower is better. Terms are multiplied by the examples' weights.
@@ -27,15 +24,17 @@ class Objective:
         terms: `(scorer, codes, examples) -> (num_codes, n)`: one non-negative term per example; `examples` is `(n,)`
             or None for all.
         mean: Whether the value is the terms' mean, or their sum.
-        gradients: `(prompt_scorer, prompts, examples) -> (terms, gradients)`: the terms under prompt vectors
-            `(num_prompts, prompt_length, width)` and the gradient of their sum by these, as
-            [`PromptScorer.term_gradients`] gives them. None where there is no gradient.
+        targets: Which answers' scores tell the terms: those of all choices, or those of the gold targets. None where
+            there is no gradient.
+        terms_of_scores: `(prompt_scorer, scores, examples) -> (..., n)`: the same terms from the scores
+            `(..., n, max_choices)`, or `(..., n, 1)` of the gold targets, of the examples `(n,)`; differentiable.
     """
 
     name: str
     terms: Callable[[CodeScorer, torch.LongTensor, torch.LongTensor | None], torch.Tensor]
     mean: bool
-    gradients: GradientsOfTerms | None = None
+    targets: Literal["choices", "gold"] | None = None
+    terms_of_scores: Callable[[PromptScorer, torch.Tensor, torch.LongTensor], torch.Tensor] | None = None
 
     def __call__(self, scorer: CodeScorer, codes: torch.LongTensor) -> torch.Tensor:
         """`(num_codes,)`."""
@@ -45,22 +44,36 @@ class Objective:
         """Sums of terms -> values."""
         return total / num_examples if self.mean else total
 
+    def prompt_terms(self, scorer: PromptScorer, prompts: torch.Tensor, examples: torch.LongTensor) -> torch.Tensor:
+        """Terms `(num_prompts, n)` of the examples `(n,)` under prompt vectors `(num_prompts, prompt_length, width)`."""
+        wanted = torch.zeros(len(prompts), scorer.num_examples, dtype=torch.bool)
+        wanted[:, examples] = True
+        if self.targets == "choices":
+            scores = scorer.choice_log_likelihoods(prompts, wanted)
+        else:
+            scores = -scorer.gold_losses(prompts, wanted)[..., None]
+        return self.terms_of_scores(scorer, scores[:, examples], examples)
 
-def gold_loss_terms(scorer: CodeScorer, codes: torch.LongTensor, examples: torch.LongTensor | None) -> torch.Tensor:
-    """The paper's: negative log-likelihood of the gold target."""
-    return scorer.gold_losses_per_example(codes, examples) * _weights(scorer.prompt_scorer, examples)
+    def gradients(
+        self, scorer: PromptScorer, prompts: torch.Tensor, examples: torch.LongTensor | None = None
+    ) -> tuple[torch.DoubleTensor, torch.Tensor]:
+        """Terms of all or some examples, and the gradient of their sum, as [`PromptScorer.term_gradients`] gives them."""
+        return scorer.term_gradients(prompts, partial(self.terms_of_scores, scorer), self.targets, examples)
 
 
-def choice_loss_terms(scorer: CodeScorer, codes: torch.LongTensor, examples: torch.LongTensor | None) -> torch.Tensor:
+def gold_loss(scorer: PromptScorer, scores: torch.Tensor, examples: torch.LongTensor) -> torch.Tensor:
+    """The paper's: negative log-likelihood of the gold target, from its score `(..., n, 1)`."""
+    return -scores.squeeze(-1) * scorer.weights.to(scores.device)[examples]
+
+
+def choice_loss(scorer: PromptScorer, scores: torch.Tensor, examples: torch.LongTensor) -> torch.Tensor:
     """Cross-entropy of the gold choice under the softmax of the choices' log-likelihoods.
 
     The gold loss mostly tracks how well a code makes the model use the answers' format; this one, only which answer
     it prefers.
     """
-    answers = scorer.require_answers("The normalized loss")
-    answers = answers if examples is None else answers[examples]
-    losses = choice_cross_entropy(scorer.choice_log_likelihoods(codes, examples), answers)
-    return losses * _weights(scorer.prompt_scorer, examples)
+    answers = scorer.require_answers("The normalized loss").to(scores.device)[examples]
+    return choice_cross_entropy(scores, answers) * scorer.weights.to(scores.device)[examples]
 
 
 def choice_cross_entropy(scores: torch.Tensor, answers: torch.LongTensor) -> torch.Tensor:
@@ -69,47 +82,36 @@ def choice_cross_entropy(scores: torch.Tensor, answers: torch.LongTensor) -> tor
     return (scores.logsumexp(-1) - gold).clamp(min=0)
 
 
+def gold_loss_terms(scorer: CodeScorer, codes: torch.LongTensor, examples: torch.LongTensor | None) -> torch.Tensor:
+    """`gold_loss` of codes."""
+    scores = -scorer.gold_losses_per_example(codes, examples)[..., None]
+    return gold_loss(scorer.prompt_scorer, scores, _numbers(scorer, examples))
+
+
+def choice_loss_terms(scorer: CodeScorer, codes: torch.LongTensor, examples: torch.LongTensor | None) -> torch.Tensor:
+    """`choice_loss` of codes."""
+    scorer.require_answers("The normalized loss")  # before anything is scored
+    scores = scorer.choice_log_likelihoods(codes, examples)
+    return choice_loss(scorer.prompt_scorer, scores, _numbers(scorer, examples))
+
+
 def error_terms(scorer: CodeScorer, codes: torch.LongTensor, examples: torch.LongTensor | None) -> torch.Tensor:
     """1 where the likeliest choice, the first of equals, is not the gold one."""
-    answers = scorer.require_answers("The accuracy")
-    answers = answers if examples is None else answers[examples]
+    numbers = _numbers(scorer, examples)
+    answers = scorer.require_answers("The accuracy")[numbers]
     wrong = first_argmax(scorer.choice_log_likelihoods(codes, examples)) != answers
-    return wrong * _weights(scorer.prompt_scorer, examples)
+    return wrong * scorer.prompt_scorer.weights[numbers]
 
 
-def _weights(scorer: PromptScorer, examples: torch.LongTensor | None) -> torch.DoubleTensor:
-    return scorer.weights if examples is None else scorer.weights[examples]
-
-
-def gold_loss_gradients(
-    scorer: PromptScorer, prompts: torch.Tensor, examples: torch.LongTensor | None = None
-) -> tuple[torch.DoubleTensor, torch.Tensor]:
-    """`gold_loss_terms` of prompt vectors, with gradients."""
-    weights = scorer.weights.to(scorer.device)
-    return scorer.term_gradients(
-        prompts, lambda scores, numbers: -scores.squeeze(1) * weights[numbers], "gold", examples
-    )
-
-
-def choice_loss_gradients(
-    scorer: PromptScorer, prompts: torch.Tensor, examples: torch.LongTensor | None = None
-) -> tuple[torch.DoubleTensor, torch.Tensor]:
-    """`choice_loss_terms` of prompt vectors, with gradients."""
-    answers = scorer.require_answers("The normalized loss").to(scorer.device)
-    weights = scorer.weights.to(scorer.device)
-    return scorer.term_gradients(
-        prompts,
-        lambda scores, numbers: choice_cross_entropy(scores, answers[numbers]) * weights[numbers],
-        "choices",
-        examples,
-    )
+def _numbers(scorer: CodeScorer, examples: torch.LongTensor | None) -> torch.LongTensor:
+    return torch.arange(scorer.num_examples) if examples is None else examples
 
 
 OBJECTIVES = {
     objective.name: objective
     for objective in (
-        Objective("normalized_loss", choice_loss_terms, mean=True, gradients=choice_loss_gradients),
-        Objective("loss", gold_loss_terms, mean=False, gradients=gold_loss_gradients),
+        Objective("normalized_loss", choice_loss_terms, True, "choices", choice_loss),
+        Objective("loss", gold_loss_terms, False, "gold", gold_loss),
         Objective("accuracy", error_terms, mean=True),  # as the error rate: lower is better
     )
 }
@@ -134,7 +136,7 @@ def resolve_objective(
 
 def require_gradients(objective: Objective | UserObjective) -> None:
     """Raises a ValueError where an objective has no gradients."""
-    if not isinstance(objective, Objective) or objective.gradients is None:
+    if not isinstance(objective, Objective) or objective.terms_of_scores is None:
         raise ValueError(
             f"The objective '{objective_name(objective)}' has no gradients: choose 'normalized_loss' or 'loss'."
         )

@@ -15,6 +15,8 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
+from modeling_ctr.checkpoint_name import public_name
+
 from .objectives import Objective, is_better, require_gradients, resolve_objective
 from .processes import is_main_process, num_processes
 from .prompt_scorer import PromptScorer
@@ -107,7 +109,8 @@ def tune_prompt(
     def look(step: int) -> bool:
         """Note the loss of the examples held back; whether to go on."""
         nonlocal best, best_step
-        looks.append(HeldBackLoss(step, _mean_loss(scorer, objective, vectors, validation)))
+        terms = objective.prompt_terms(scorer, vectors.detach()[None], validation)
+        looks.append(HeldBackLoss(step, terms.mean().item()))
         if len(looks) == 1 or is_better(looks[-1].loss, min(seen.loss for seen in looks[:-1])):
             best, best_step = vectors.detach().clone(), step
         return sum(seen.step > best_step for seen in looks) < patience
@@ -184,7 +187,7 @@ def save_prompt_adapter(vectors: torch.Tensor, model: PreTrainedModel, folder: s
         num_transformer_submodules=1,  # in front of the encoder's input only
         num_attention_heads=language_model.config.num_attention_heads,
         num_layers=language_model.config.num_hidden_layers,
-        base_model_name_or_path=model.name_or_path,
+        base_model_name_or_path=public_name(model.name_or_path),
         inference_mode=True,
     )
     config.save_pretrained(str(folder))
@@ -204,8 +207,3 @@ def load_prompt_adapter(folder: str | os.PathLike) -> torch.Tensor:
             f"'{folder}' holds no prompt-tuning adapter of peft ('{ADAPTER_TENSOR}' in {ADAPTER_WEIGHTS})."
         )
     return tensors[ADAPTER_TENSOR].float()
-
-
-def _mean_loss(scorer: PromptScorer, objective: Objective, vectors: torch.Tensor, examples: torch.LongTensor) -> float:
-    terms, _ = objective.gradients(scorer, vectors.detach()[None], examples)
-    return terms[0, examples].mean().item()

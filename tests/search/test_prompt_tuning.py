@@ -1,3 +1,4 @@
+import json
 import random
 
 import pytest
@@ -127,6 +128,25 @@ def test_early_stopping_keeps_the_best_prompt_on_examples_it_did_not_see(model, 
     assert again.record.held_back == [] and again.record.losses != record.losses[:2]
 
 
+@pytest.mark.parametrize("objective", ["normalized_loss", "loss"])
+def test_a_look_at_the_examples_held_back_costs_no_backward_pass(model, examples, start, objective, monkeypatch):
+    passes, gradients = [], PromptScorer.term_gradients
+    monkeypatch.setattr(PromptScorer, "term_gradients", lambda *args: passes.append(1) or gradients(*args))
+    tuned = tune_prompt(model, examples, start, objective, steps=3, held_back=4, evaluate_every=1, **QUIET)
+    assert len(passes) == len(tuned.record.losses) == 3 and len(tuned.record.held_back_losses) == 4
+
+
+@pytest.mark.parametrize("objective", ["normalized_loss", "loss"])
+def test_terms_of_prompts_are_those_that_have_gradients(model, examples, codes, objective):
+    weighted = [{**row, "weight": 0.25 * i} for i, row in enumerate(examples)]
+    scorer, prompts = PromptScorer(model, weighted), model.prompt_vectors(codes).detach()
+    some, objective = torch.tensor([7, 2, 5]), OBJECTIVES[objective]
+    terms = objective.prompt_terms(scorer, prompts, some)
+    assert terms.shape == (6, 3)
+    torch.testing.assert_close(terms, objective.gradients(scorer, prompts, some)[0][:, some], rtol=1e-5, atol=1e-8)
+    torch.testing.assert_close(terms, objective.terms(CodeScorer(model, weighted), codes, some), rtol=1e-5, atol=1e-8)
+
+
 def test_held_back_examples_are_spread_over_the_answers():
     answers = [0] * 20 + [1] * 8 + [2] * 4
     for seed in range(5):
@@ -208,6 +228,16 @@ def test_peft_loads_it_as_any_adapter(text_config, examples, tmp_path):
         with torch.no_grad():
             out = loaded(input_ids=ids, attention_mask=torch.ones_like(ids), labels=torch.tensor([row["labels"]]))
         assert out.loss.item() * len(row["labels"]) == pytest.approx(loss, rel=1e-4)
+
+
+def test_an_adapter_names_no_folder_of_its_author(start, tmp_path):
+    model = make_model()
+    model.save_pretrained(tmp_path / "secret" / "ctr-tiny")
+    for name, public in ((str(tmp_path / "secret" / "ctr-tiny"), "ctr-tiny"), ("me/ctr-tiny", "me/ctr-tiny")):
+        model.name_or_path = name
+        save_prompt_adapter(start, model, tmp_path / "adapter")
+        content = (tmp_path / "adapter" / "adapter_config.json").read_text()
+        assert json.loads(content)["base_model_name_or_path"] == public and str(tmp_path) not in content
 
 
 def test_an_adapter_that_peft_trained(examples, tmp_path):
