@@ -4,6 +4,8 @@ Pure torch. Shapes use B for the batch, N for the code length, C for the codeboo
 embedding, c for that of a code vector and d for that of the language model.
 """
 
+from collections.abc import Callable
+from functools import wraps
 from typing import NamedTuple
 
 import torch
@@ -79,6 +81,17 @@ class PositionMaps(nn.Module):
         return torch.bmm(vectors, self.weight.float()).transpose(0, 1)
 
 
+def without_autocast(method: Callable) -> Callable:
+    """Of a codebook: under an autocast of the caller's, half precision would give other codes."""
+
+    @wraps(method)
+    def in_float32(self: "TaskCodebook", *args, **kwargs):
+        with torch.autocast(self.code_vectors.weight.device.type, enabled=False):
+            return method(self, *args, **kwargs)
+
+    return in_float32
+
+
 class TaskCodebook(nn.Module):
     """All that CTR adds to a language model. Computes in float32 whatever the model's dtype and autocast."""
 
@@ -103,23 +116,24 @@ class TaskCodebook(nn.Module):
         self.code_vectors = nn.Embedding(codebook_size, code_dim, **float32)  # one table, shared by all positions
         self.prompt_decoder = nn.Linear(code_dim, prompt_dim, bias=False, **float32)
 
+    @without_autocast
     def forward(self, task_id: torch.Tensor | None = None, task_code: torch.Tensor | None = None) -> TaskPrompt:
         """Prompt vectors of tasks given by id `(B,)` or by code `(B, N)`, both int64; exactly one is given."""
-        device_type = self.code_vectors.weight.device.type
-        with torch.autocast(device_type, enabled=False):
-            if task_code is not None:
-                return TaskPrompt(self.decode(task_code), task_code)
-            queries = self.queries(task_id)
-            codes = nearest_codes(queries, self.code_vectors.weight)
-            quantized = self.code_vectors(codes).float()  # (B, N, c)
-            loss = vq_loss(queries, quantized, self.commitment_cost)
-            prompt_vectors = F.linear(straight_through(queries, quantized), self.prompt_decoder.weight.float())
+        if task_code is not None:
+            return TaskPrompt(self.decode(task_code), task_code)
+        queries = self.queries(task_id)
+        codes = nearest_codes(queries, self.code_vectors.weight)
+        quantized = self.code_vectors(codes).float()  # (B, N, c)
+        loss = vq_loss(queries, quantized, self.commitment_cost)
+        prompt_vectors = F.linear(straight_through(queries, quantized), self.prompt_decoder.weight.float())
         return TaskPrompt(prompt_vectors, codes, loss)
 
+    @without_autocast
     def queries(self, task_id: torch.Tensor) -> torch.Tensor:
         """Task ids `(B,)` -> queries before quantisation `(B, N, c)`, float32."""
         return self.position_maps(self.task_embedding(task_id))
 
+    @without_autocast
     def decode(self, task_code: torch.Tensor) -> torch.Tensor:
         """Codes `(..., N)` -> prompt vectors `(..., N, d)`, float32."""
         return F.linear(self.code_vectors(task_code).float(), self.prompt_decoder.weight.float())
@@ -130,6 +144,7 @@ class TaskCodebook(nn.Module):
         return self.queries(torch.arange(self.task_embedding.num_embeddings, device=self.code_vectors.weight.device))
 
     @torch.no_grad()
+    @without_autocast
     def all_task_codes(self) -> torch.Tensor:
         """The code of every training task: `(num_tasks, N)`, int64. Derived from the weights, never stored."""
         return nearest_codes(self.all_queries(), self.code_vectors.weight)

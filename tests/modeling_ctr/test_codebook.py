@@ -108,8 +108,12 @@ def test_autocast_and_a_half_precision_module_do_not_change_the_computation(code
     with torch.autocast("cpu", torch.bfloat16):
         inside = codebook(torch.arange(5))
         by_code = codebook(task_code=before.task_codes)
-    for prompt in (inside, by_code):
-        assert torch.equal(prompt.prompt_vectors, before.prompt_vectors)
+        decoded, queries = codebook.decode(before.task_codes), codebook.queries(torch.arange(5))
+        codes = codebook.all_task_codes()
+    for vectors in (inside.prompt_vectors, by_code.prompt_vectors, decoded):
+        assert torch.equal(vectors, before.prompt_vectors)
+    assert torch.equal(queries, codebook.queries(torch.arange(5)))
+    assert torch.equal(codes, codebook.all_task_codes())
     codebook.half()
     prompt = codebook(torch.arange(5))
     assert prompt.prompt_vectors.dtype == prompt.vq_loss.dtype == torch.float32
