@@ -50,6 +50,7 @@ class PromptScorer:
         token_budget: Encoder tokens per batch, halved when memory ends. Default: 2,048 on a CPU, 65,536 elsewhere,
             doubled as long as larger batches turn out faster.
         autocast_dtype: Run the language model under autocast with this dtype; losses are float32 in any case.
+            Default: that of a `torch.autocast` around this call, if there is one.
         progress: Show a bar over the pairs.
 
     Raises:
@@ -69,7 +70,9 @@ class PromptScorer:
         self.device = self.language_model.get_input_embeddings().weight.device
         self._budget = TokenBudget(self.device, token_budget)
         self._gradient_budget = TokenBudget(self.device, token_budget, GRADIENT_TOKEN_BUDGET)
-        self.autocast_dtype = autocast_dtype
+        device_type = self.device.type
+        around = torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else None
+        self.autocast_dtype = autocast_dtype or around
         self.progress = progress
         self.pairs_scored = 0  # (prompt, example) pairs that went through the language model, in all processes
 

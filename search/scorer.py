@@ -130,8 +130,10 @@ class CodeScorer:
         return self.prompt_scorer.gold_losses()[0]
 
     def fingerprint(self) -> dict[str, str]:
-        """Digests of the model's weights and of the examples: a trace is continued only with both unchanged."""
-        return {"model": model_fingerprint(self.model), "data": self.prompt_scorer.data_fingerprint}
+        """What scores come from: a trace is continued only with the same weights, examples and precision."""
+        digests = {"model": model_fingerprint(self.model), "data": self.prompt_scorer.data_fingerprint}
+        dtype = self.prompt_scorer.autocast_dtype
+        return digests if dtype is None else {**digests, "autocast": str(dtype)}
 
     # -------------------------------------------------------------------------------------------- inside
 

@@ -199,6 +199,17 @@ def test_half_precision_gives_float32_losses(model, examples, codes):
     assert 0 < difference.max() < 0.5
 
 
+def test_half_precision_by_an_autocast_around(model, examples, codes):
+    plain, half = CodeScorer(model, examples), CodeScorer(model, examples, autocast_dtype=torch.bfloat16)
+    expected = half.choice_log_likelihoods(codes)
+    with torch.autocast("cpu", torch.bfloat16):
+        around = CodeScorer(model, examples)
+        in_float32 = plain.choice_log_likelihoods(codes)  # was made before
+    assert torch.equal(around.choice_log_likelihoods(codes), expected)
+    assert torch.equal(in_float32, CodeScorer(model, examples).choice_log_likelihoods(codes))
+    assert around.fingerprint() == half.fingerprint() != plain.fingerprint()  # no trace is continued in the other
+
+
 # --------------------------------------------------------------------------------------------------- generation
 
 
