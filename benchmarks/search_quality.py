@@ -1,11 +1,17 @@
-"""What each way of searching is worth on the embedded benchmark: quality at equal cost, cost at equal quality.
+"""What each way of searching is worth: quality at equal cost, cost at equal quality.
 
-    python benchmarks/scenes.py --output_dir out/scenes             # once: the models
-    python benchmarks/search_quality.py out/scenes --tasks 4
+    python benchmarks/scenes.py --output_dir out/scenes             # once: the embedded benchmark's models
+    python benchmarks/search_quality.py out/scenes --num_tasks 4
+    python benchmarks/search_quality.py --model_name_or_path out/stage2 --tasks super_glue/copa ag_news --data_dir rows \
+        --seeds 0 1 --budgets 50 100 --max_eval_samples 100 --searches_only
 
-For every seed's model and some of its held-out tasks, all searches with the same 32 labelled (or 128 unlabelled)
-examples; accuracy on the 250 test rows. Cost is counted in evaluations of one code on all examples: a pruned evaluation
-counts as far as it went, a backward pass as three. Finished tasks are kept in `search_quality.jsonl` and not run again.
+With the models of the embedded benchmark: for every seed some of its held-out tasks. With `--model_name_or_path`: the
+tasks that are named, with one few-shot draw for each seed; a task that the model was trained on is treated as if it were
+new, so that no search may look at its own code.
+
+All searches with the same 32 labelled (or 128 unlabelled) examples. Cost is counted in evaluations of one code on all
+examples: a pruned evaluation counts as far as it went, a backward pass as three. Finished tasks are kept in
+`search_quality.jsonl` and not run again.
 """
 
 import argparse
@@ -15,6 +21,8 @@ import random
 import statistics
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -22,10 +30,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone
 
 import torch
 import transformers
+from datasets import Dataset
 from transformers import AutoTokenizer
 
 from modeling_ctr import CTRForConditionalGeneration
 from search import (
+    OBJECTIVES,
     BitwiseSearch,
     BitwiseSearchResult,
     CodeEnsemble,
@@ -40,10 +50,9 @@ from search import (
     tune_prompt,
 )
 from search.scorer import first_argmax
-from tasks import FeatureBuilder, Task, few_shot_split, load_rows, load_tasks, select_tasks
+from tasks import SHIPPED_TEMPLATES, FeatureBuilder, Task, few_shot_split, load_rows, load_tasks, select_tasks
 
 SHOTS, UNLABELLED = 32, 128
-BUDGETS = (100, 200, 400, 600)
 BACKWARD_COST = 3
 TUNING_STEPS, TUNING_RATE, HELD_BACK = 100, 0.03, 8
 DEFAULT = "bitwise"
@@ -59,76 +68,148 @@ SEARCHES = {
 POPULATION = "population"
 
 
+@dataclass(frozen=True)
+class Case:
+    """A task and a seed, and the model whose codes are searched."""
+
+    seed: int
+    task: Task
+    model: Path
+    tokenizer: Path
+    max_source_length: int
+    max_target_length: int
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("directory", type=Path, help="an `output_dir` of benchmarks/scenes.py")
+    parser.add_argument("directory", type=Path, nargs="?", help="an `output_dir` of benchmarks/scenes.py")
+    parser.add_argument("--num_tasks", type=int, default=12, help="its held-out tasks for each seed, of 12")
+    parser.add_argument("--model_name_or_path", type=Path, help="instead: any CTR checkpoint")
+    parser.add_argument("--tasks", nargs="+", default=[], help="tasks or data sets for it")
+    parser.add_argument("--data_dir", help="where their rows are, if not on the Hub")
+    parser.add_argument("--max_source_length", type=int, default=128)
+    parser.add_argument("--max_eval_samples", type=int)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--tasks", type=int, default=12, help="held-out tasks of each seed, evenly spread over the 12")
+    parser.add_argument("--budgets", type=int, nargs="+", default=[100, 200, 400, 600])
+    parser.add_argument("--searches_only", action="store_true", help="leave out tuning, votes and calibration")
     parser.add_argument("--output_dir", type=Path, default=Path("out/search_quality"))
     args = parser.parse_args()
+    if (args.directory is None) == (args.model_name_or_path is None):
+        parser.error("Give a directory of benchmarks/scenes.py, or a `--model_name_or_path` with `--tasks`.")
     args.output_dir.mkdir(parents=True, exist_ok=True)
     kept = args.output_dir / "search_quality.jsonl"
     rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.is_file() else []
-    # Seeds take turns, so that an interrupted run has something of each.
-    for number in range(args.tasks):
+    for case in scenes_cases(args) if args.model_name_or_path is None else given_cases(args):
+        if any((row["seed"], row["task"]) == (case.seed, case.task.name) for row in rows):
+            continue
+        start = time.process_time()
+        found = measured(case, args)
+        seconds = round(time.process_time() - start, 1)
+        rows.append({"seed": case.seed, "task": case.task.name, **found, "cpu_seconds": seconds})
+        with kept.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(rows[-1]) + "\n")
+        print(f"seed {case.seed}, {case.task.name}: {seconds} s", flush=True)
+        (args.output_dir / "report.md").write_text(report(rows, args.budgets), encoding="utf-8")
+    print(report(rows, args.budgets))
+
+
+def scenes_cases(args: argparse.Namespace) -> Iterator[Case]:
+    """Seeds take turns, so that an interrupted run has something of each."""
+    for number in range(args.num_tasks):
         for seed in args.seeds:
             folder = args.directory / f"seed_{seed}"
             held_out = select_tasks(
                 load_tasks(folder / "tasks" / "templates"), [f"{folder}/tasks/held_out_tasks.yaml"]
             )
             # Neighbours share a factor, so take them apart; the offset lets seeds take different ones.
-            task = held_out[(number * len(held_out) // args.tasks + seed) % len(held_out)]
-            if any((row["seed"], row["task"]) == (seed, task.dataset) for row in rows):
-                continue
-            start = time.process_time()
-            found = measured(folder, task, seed)
-            row = {"seed": seed, "task": task.dataset, **found, "cpu_seconds": round(time.process_time() - start, 1)}
-            rows.append(row)
-            with kept.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-            print(f"seed {seed}, {task.dataset}: {row['cpu_seconds']} s", flush=True)
-    text = report(rows)
-    (args.output_dir / "report.md").write_text(text, encoding="utf-8")
-    print(text)
+            task = held_out[(number * len(held_out) // args.num_tasks + seed) % len(held_out)]
+            yield Case(seed, task, folder / "stage2", folder / "lm", 32, 4)
 
 
-def measured(folder: Path, task: Task, seed: int) -> dict:
+def given_cases(args: argparse.Namespace) -> Iterator[Case]:
+    """Likewise."""
+    chosen = select_tasks(load_tasks(SHIPPED_TEMPLATES), args.tasks, args.data_dir)
+    for seed in args.seeds:
+        for task in chosen:
+            yield Case(seed, task, args.model_name_or_path, args.model_name_or_path, args.max_source_length, 64)
+
+
+def forget_task(model: CTRForConditionalGeneration, name: str) -> None:
+    """Make a model one that was not trained on a task, as far as codes go."""
+    kept = [number for number, task in enumerate(model.config.task_names) if task != name]
+    embedding = model.task_codebook.task_embedding
+    embedding.weight = torch.nn.Parameter(embedding.weight.detach()[kept])
+    embedding.num_embeddings = len(kept)
+    model.config.task_names = [task for task in model.config.task_names if task != name]
+    model.config.num_tasks = len(kept)
+
+
+def measured(case: Case, args: argparse.Namespace) -> dict:
     """All methods on one task: courses of searches as `[cost, loss, accuracy]` at the budgets, accuracies of the rest."""
-    model = CTRForConditionalGeneration.from_pretrained(folder / "stage2").eval()
-    builder = FeatureBuilder(AutoTokenizer.from_pretrained(folder / "lm"), max_source_length=32, max_target_length=4)
-    rows = load_rows(task.dataset, task.source)
+    task, seed = case.task, case.seed
+    model = CTRForConditionalGeneration.from_pretrained(case.model).eval()
+    forget_task(model, task.name)
+    tokenizer = AutoTokenizer.from_pretrained(case.tokenizer)
+    builder = FeatureBuilder(tokenizer, case.max_source_length, case.max_target_length)
+    rows = load_rows(task.dataset, task.source, args.data_dir)
     split = few_shot_split(task, rows, SHOTS, seed)
-    drawn = rows.train.select(sorted(random.Random(seed).sample(range(len(rows.train)), UNLABELLED)))
-    few_shot, unlabelled, test = (builder.evaluation(task, part) for part in (split.train, drawn, split.evaluation))
+    test_rows = split.evaluation
+    if args.max_eval_samples is not None:
+        test_rows = test_rows.select(range(min(args.max_eval_samples, len(test_rows))))
+    few_shot, test = builder.evaluation(task, split.train), builder.evaluation(task, test_rows)
     judge = CodeScorer(model, test)
     # Scores are remembered, so that searches which meet the same codes do not compute them again.
     scorer = CodeScorer(model, few_shot)
     space = task_code_space(model)
     accuracy = lambda code: judge.accuracies([code]).item()  # noqa: E731
     searches, found = {}, {}
-    common = {"max_evaluations": BUDGETS[-1], "seed": seed, "progress": False}
+    common = {"max_evaluations": args.budgets[-1], "seed": seed, "progress": False}
     for name, arguments in SEARCHES.items():
         fresh = CodeScorer(model, few_shot) if {"race", "prune"} & set(arguments) else scorer
         found[name] = BitwiseSearch(fresh, space, **arguments, **common).run()
     found[POPULATION] = PopulationSearch(scorer, space, **common).run()
     for name, result in found.items():
         at_budgets, points = [], course(result)
-        for budget in BUDGETS:
+        for budget in args.budgets:
             cost, loss, code = [point for point in points if point[0] <= budget][-1]
             at_budgets.append([cost, loss, accuracy(code)])
         goal = found[DEFAULT].loss
         reached = next((cost for cost, loss, _ in points if loss <= goal * (1 + 1e-6)), None)
-        searches[name] = {"at_budgets": at_budgets, "cost_of_default": reached, "total_cost": points[-1][0]}
+        searches[name] = {
+            "at_budgets": at_budgets,
+            "cost_of_default": reached,
+            "total_cost": points[-1][0],
+            "normalized_loss": OBJECTIVES["normalized_loss"](scorer, torch.tensor([points[-1][2]])).item(),
+        }
 
-    vectors = lambda code: model.prompt_vectors(torch.tensor([code]))[0].detach()  # noqa: E731
     training = best_training_code(scorer)
     best = found[DEFAULT]
     others = {"training code by loss": accuracy(training.code), "few-shot bitwise": accuracy(best.code)}
+    if not args.searches_only:
+        drawn = rows.train.select(sorted(random.Random(seed).sample(range(len(rows.train)), UNLABELLED)))
+        others |= rivals(model, judge, few_shot, builder.evaluation(task, drawn), training.code, best, seed)
+    return {"searches": searches, "others": others, "start_loss": training.loss}
+
+
+def rivals(
+    model: CTRForConditionalGeneration,
+    judge: CodeScorer,
+    few_shot: Dataset,
+    unlabelled: Dataset,
+    training: list[int],
+    best: BitwiseSearchResult,
+    seed: int,
+) -> dict[str, float]:
+    """Accuracies of what else the same examples are good for: tuning, votes, calibration."""
+    space = task_code_space(model)
+    accuracy = lambda code: judge.accuracies([code]).item()  # noqa: E731
+    vectors = lambda code: model.prompt_vectors(torch.tensor([code]))[0].detach()  # noqa: E731
+    others = {}
     generator = torch.Generator().manual_seed(seed)
     size = model.prompt_vectors(model.task_codes()).std().item()
     starts = {
-        "a random start": size * torch.randn(vectors(training.code).shape, generator=generator),
-        "the training code": vectors(training.code),
+        "a random start": size * torch.randn(vectors(training).shape, generator=generator),
+        "the training code": vectors(training),
         "the code of bitwise": vectors(best.code),
     }
     for name, start in starts.items():
@@ -154,13 +235,13 @@ def measured(folder: Path, task: Task, seed: int) -> dict:
     others["few-shot bitwise, then 60 codes on unlabelled rows too"] = accuracy(joint.code)
 
     # An input without content: the end token alone.
-    nothing = PromptScorer(model, [{**test[0], "input_ids": [model.config.text_config.eos_token_id]}])
-    for name, code in (("training code by loss", training.code), ("few-shot bitwise", best.code)):
+    nothing = PromptScorer(model, [{**few_shot[0], "input_ids": [model.config.text_config.eos_token_id]}])
+    for name, code in (("training code by loss", training), ("few-shot bitwise", best.code)):
         scores = judge.choice_log_likelihoods([code])[0]
         free = nothing.choice_log_likelihoods(vectors(code)[None])[0]
         others[f"{name}, batch calibration"] = accuracy_of(batch_calibration(scores), judge)
         others[f"{name}, contextual calibration"] = accuracy_of(contextual_calibration(scores, free), judge)
-    return {"searches": searches, "others": others}
+    return others
 
 
 def course(result: BitwiseSearchResult) -> list[tuple[float, float, list[int]]]:
@@ -191,7 +272,7 @@ def accuracy_of(scores: torch.Tensor, judge: CodeScorer) -> float:
     return (first_argmax(scores) == judge.prompt_scorer.answers).double().mean().item()
 
 
-def report(rows: list[dict]) -> str:
+def report(rows: list[dict], budgets: list[int]) -> str:
     """Markdown: means over tasks for each seed, then mean and deviation over seeds."""
     seeds = sorted({row["seed"] for row in rows})
 
@@ -202,17 +283,17 @@ def report(rows: list[dict]) -> str:
 
     lines = [
         f"{date.today()}, {platform.machine()} CPU, {torch.get_num_threads()} thread(s), torch {torch.__version__}, "
-        f"transformers {transformers.__version__}; seeds {seeds}, {len(rows)} held-out tasks in all, "
+        f"transformers {transformers.__version__}; seeds {seeds}, {len(rows)} tasks in all, "
         f"{sum(row['cpu_seconds'] for row in rows) / 60:.0f} CPU minutes.",
         "",
-        "| search | " + " | ".join(f"accuracy at {budget}" for budget in BUDGETS)
+        "| search | " + " | ".join(f"accuracy at {budget}" for budget in budgets)
         + " | few-shot loss at the end | median cost of the default's loss (reached) | better / worse than the default |",
-        "|---" * (len(BUDGETS) + 4) + "|",
+        "|---" * (len(budgets) + 4) + "|",
     ]  # fmt: skip
     for name in rows[0]["searches"]:
         of_name = [row["searches"][name] for row in rows]
         cells = [
-            summary(lambda row, i=i, name=name: row["searches"][name]["at_budgets"][i][2]) for i in range(len(BUDGETS))
+            summary(lambda row, i=i, name=name: row["searches"][name]["at_budgets"][i][2]) for i in range(len(budgets))
         ]
         if "paper" in name:
             cells += ["(another objective)", ""]
@@ -226,6 +307,20 @@ def report(rows: list[dict]) -> str:
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     lines += ["", "| method | accuracy |", "|---|---|"]
     lines += [f"| {name} | {summary(lambda row, n=name: row['others'][n])} |" for name in rows[0]["others"]]
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    lines += [
+        "",
+        "| normalized few-shot loss in the end | " + " | ".join(tasks) + " |",
+        "|---" * (len(tasks) + 1) + "|",
+    ]
+    of_task = {task: [row for row in rows if row["task"] == task] for task in tasks}
+    losses = {"best training code": [statistics.mean(row["start_loss"] for row in of_task[task]) for task in tasks]}
+    for name in rows[0]["searches"]:
+        ends = {task: [row["searches"][name]["normalized_loss"] for row in of_task[task]] for task in tasks}
+        losses[name] = [statistics.mean(ends[task]) for task in tasks]
+    lines += [
+        f"| {name} | " + " | ".join(f"{value:.3f}" for value in values) + " |" for name, values in losses.items()
+    ]
     return "\n".join(lines) + "\n"
 
 

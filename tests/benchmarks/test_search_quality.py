@@ -1,0 +1,45 @@
+"""The parts of the benchmark of searches that say what is compared with what."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from modeling_ctr import CTRConfig, CTRForConditionalGeneration
+from search.results import BitwiseSearchResult, Evaluation, ScoredCode
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def search_quality(monkeypatch):
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    import search_quality
+
+    return search_quality
+
+
+def test_a_task_that_is_forgotten_leaves_the_others_as_they_were(search_quality):
+    text_config = {"model_type": "t5", "vocab_size": 32, "d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 1}
+    config = CTRConfig(text_config=text_config, task_names=["a", "b", "c"], code_length=4, codebook_size=9)
+    model = CTRForConditionalGeneration(config)
+    codes = model.task_codes()
+    search_quality.forget_task(model, "d")
+    assert torch.equal(model.task_codes(), codes)
+    search_quality.forget_task(model, "b")
+    assert torch.equal(model.task_codes(), codes[[0, 2]])
+    assert model.task_names == ["a", "c"] and torch.equal(model.task_code_of("c"), codes[2])
+
+
+def test_the_course_of_a_search(search_quality):
+    def evaluation(step, code, value, left=0):
+        return Evaluation(0, step, None, [code], value, None if value else 2.0, left)
+
+    result = BitwiseSearchResult(
+        code=[3], loss=1.0, objective="o", evaluations=4, stopped="epochs", starts=[ScoredCode([0], 3.0)],
+        best_of_starts=[ScoredCode([3], 1.0)], positions=[[0]], top=[], pairs_pruned=16, seed=0, order="gradient",
+        trace=[evaluation(-1, 0, 3.0), evaluation(0, 1, None, 16), evaluation(0, 3, 1.0), evaluation(1, 4, 2.0)],
+    )  # fmt: skip
+    # A pruned code counts as far as it went; a backward pass, at the start and after an improvement, as three.
+    expected = [(1, 3.0, [0]), (4.5, 3.0, [0]), (5.5, 1.0, [3]), (9.5, 1.0, [3])]
+    assert search_quality.course(result) == expected
