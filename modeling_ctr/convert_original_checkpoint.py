@@ -12,6 +12,7 @@ import json
 import pickle
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -295,8 +296,10 @@ def _read_codebook(step_folder: Path, model: CTRForConditionalGeneration) -> Non
     files = [*step_folder.glob("codebok_step*.json"), *step_folder.parent.glob(f"codebok_step{step_folder.name}.json")]
     if not files:
         return
-    recorded = {}
-    for name, code in _read_json(files[0]).items():
+    recorded = _read_json(files[0])
+    if not isinstance(recorded, dict):
+        raise ValueError(f"'{files[0]}' should be a JSON object of tasks and their codes.")
+    for name, code in recorded.items():
         try:
             recorded[name] = ast.literal_eval(code) if isinstance(code, str) else code
         except (ValueError, SyntaxError) as error:
@@ -316,9 +319,9 @@ def _read_codebook(step_folder: Path, model: CTRForConditionalGeneration) -> Non
             model.add_task(name, code)
 
 
-def _read_json(path: Path):
+def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"'{path}' is not valid JSON ({error}).") from error
 

@@ -17,7 +17,7 @@ from transformers.utils import can_return_tuple
 from .codebook import TaskCodebook, TaskPrompt
 from .configuration_ctr import CTRConfig, check_code
 from .hub_errors import loading_errors
-from .prompt_encoder import CTREncoder, prompt_attention_mask
+from .prompt_encoder import CTREncoder, batch_size_of, prompt_attention_mask
 from .task_arguments import check_code_tensor, position_of, task_tensors
 from .task_code_file import TaskCode, check_codebook, load_task_code
 
@@ -198,12 +198,13 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
             labels: `(batch, target_length)`, -100 where there is no target.
 
         Raises:
-            ValueError: None or several of `task_id`, `task_code` and `prompt_embeds` are given, or one has a wrong
-                shape; also, for tensors on the CPU, if a value is out of range (elsewhere the look-up fails).
+            ValueError: There is no input; none or several of `task_id`, `task_code` and `prompt_embeds` are given, or
+                one has a wrong shape; also, for tensors on the CPU, if a value is out of range (elsewhere the look-up
+                fails).
         """
         prompt = None
         if encoder_outputs is None:
-            batch_size = (input_ids if input_ids is not None else inputs_embeds).shape[0]
+            batch_size = batch_size_of(input_ids, inputs_embeds)
             prompt = self.task_prompt(batch_size, task_id, task_code, prompt_embeds)
             encoder_outputs = self.get_encoder()(
                 input_ids=input_ids,
@@ -242,8 +243,8 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
         These are as in `forward`; ids may also be an int or a list of ints, codes a list of ints.
 
         Raises:
-            ValueError: No or more than one of `task`, `task_id`, `task_code` and `prompt_embeds`; an unknown name, an
-                id or a code value out of range, a wrong shape.
+            ValueError: No input; no or more than one of `task`, `task_id`, `task_code` and `prompt_embeds`; an unknown
+                name, an id or a code value out of range, a wrong shape.
         """
         given = {name: kwargs.pop(name, None) for name in ("task_id", "task_code", "prompt_embeds")}
         given = {name: value for name, value in given.items() if value is not None}
@@ -252,12 +253,10 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
                 raise ValueError("Give one of `task`, `task_id`, `task_code` and `prompt_embeds`, not several.")
             given = self._arguments_of(task)
         if kwargs.get("encoder_outputs") is None:
-            batch = inputs if inputs is not None else kwargs.get("input_ids", kwargs.get("inputs_embeds"))
-            if batch is None:
-                raise ValueError("`generate` needs `input_ids` (or `inputs_embeds`): the text to answer.")
+            batch_size = batch_size_of(inputs, kwargs.get("input_ids"), kwargs.get("inputs_embeds"))
             # Checked on the CPU, once per call, so that a wrong value gets a message instead of a device assertion.
             given = {name: torch.as_tensor(value).cpu() for name, value in given.items()}
-            kwargs |= self._task_tensors(batch.shape[0], **given)
+            kwargs |= self._task_tensors(batch_size, **given)
         return super().generate(inputs, *args, **kwargs)
 
     def choice_log_likelihoods(

@@ -43,11 +43,11 @@ class CTREncoder(nn.Module):
         The hidden states are `(batch, prompt_length + sequence_length, width)`.
 
         Raises:
-            ValueError: The task is not given in one of these ways; prompt and input together are longer than the
-                language model has positions for (BART).
+            ValueError: There is no input; the task is not given in one of these ways; prompt and input together are
+                longer than the language model has positions for (BART).
         """
         if self.task_prompt is not None:
-            batch_size = (input_ids if input_ids is not None else inputs_embeds).shape[0]
+            batch_size = batch_size_of(input_ids, inputs_embeds)
             prompt_embeds = self.task_prompt(batch_size, task_id, task_code, prompt_embeds).prompt_vectors
         if inputs_embeds is None:
             if attention_mask is not None:
@@ -69,6 +69,14 @@ class CTREncoder(nn.Module):
         return self.encoder(
             inputs_embeds=torch.cat([prompt_embeds, inputs_embeds], dim=1), attention_mask=attention_mask, **kwargs
         )
+
+
+def batch_size_of(*inputs: torch.Tensor | None) -> int:
+    """Rows of the first of several inputs that is given. Raises a ValueError where none is."""
+    for given in inputs:
+        if given is not None:
+            return given.shape[0]
+    raise ValueError("The text to answer is missing: give `input_ids` or `inputs_embeds`.")
 
 
 def leading_padding_to_end(attention_mask: torch.Tensor) -> torch.Tensor:

@@ -131,6 +131,9 @@ def test_a_stale_codebook_does_not_matter(model, original):
     path.write_text(json.dumps({"ag_news": "__import__('os')"}))
     with pytest.raises(ValueError, match="'ag_news' in .* is no list of integers"):
         load_original_checkpoint(folder)
+    path.write_text("[]")
+    with pytest.raises(ValueError, match="should be a JSON object of tasks and their codes"):
+        load_original_checkpoint(folder)
 
 
 def test_the_command_line_both_ways(original, tmp_path, monkeypatch, capsys):

@@ -148,6 +148,17 @@ def test_names_and_ids_together_are_refused(name, tiny_ctr_model, inputs):
         model.generate(**inputs(model), task="ag_news")
 
 
-def test_generate_without_text_is_refused(tiny_ctr_model):
-    with pytest.raises(ValueError, match="`generate` needs `input_ids`"):
-        tiny_ctr_model("t5").generate(task="ag_news")
+def test_no_text_is_refused(tiny_ctr_model):
+    model = tiny_ctr_model("t5")
+    for call in (model.generate, model, model.get_encoder()):
+        task = {"task": "ag_news"} if call == model.generate else {"task_id": torch.tensor([2])}
+        with pytest.raises(ValueError, match="text to answer is missing: give `input_ids` or `inputs_embeds`"):
+            call(**task)
+
+
+def test_the_text_may_be_given_as_embeddings(model, inputs):
+    inputs = inputs(model)
+    expected = model.generate(**inputs, **OPTIONS)
+    embeddings = model.backbone.get_encoder().get_input_embeddings()(inputs["input_ids"])
+    generated = model.generate(**inputs | {"input_ids": None, "inputs_embeds": embeddings}, **OPTIONS)
+    assert torch.equal(generated, expected)
