@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import torch
 from datasets import Dataset, IterableDataset, concatenate_datasets
 from transformers import (
     AutoConfig,
@@ -96,7 +97,8 @@ def main(argv: list[str] | None = None) -> None:
     if held_out:
         settings = held_out_settings(search_args, task_args, training_args.do_eval)
         model = model.to(training_args.device)
-        scores = evaluate_held_out(model, held_out, rows_of, builder, settings, output_dir)
+        with mixed_precision(training_args):
+            scores = evaluate_held_out(model, held_out, rows_of, builder, settings, output_dir)
         if training_args.process_index == 0:
             if scores:
                 print_table(scores, output_dir / "report.md")
@@ -230,6 +232,13 @@ def validation_set(
         size = len(split) if args.max_eval_samples is None else min(args.max_eval_samples, len(split))
         parts.append(builder.evaluation(task, split.select(range(size)), task_id))
     return concatenate_datasets(parts)
+
+
+def mixed_precision(args: CTRTrainingArguments) -> torch.autocast:
+    """The precision of `--bf16` or `--fp16` for searches, evaluation and tuning, as the Trainer has it for training."""
+    half = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
+    # Cached copies of the weights would outlive their change by tuning.
+    return torch.autocast(args.device.type, half, enabled=half is not None, cache_enabled=False)
 
 
 def held_out_settings(args: SearchArguments, task_args: TaskArguments, judged: bool) -> HeldOutSettings:

@@ -180,6 +180,21 @@ def test_a_run_goes_on_with_its_steps_split_otherwise(project):
     assert all(torch.allclose(whole[name], split[name], atol=1e-4) for name in whole)
 
 
+def test_searches_in_mixed_precision(project):
+    run_ctr.main(flags(project, **TRAINING))
+    settings = {**SEARCHES, "do_eval": True, "bf16": True, "model_name_or_path": project / "out"}
+    run_ctr.main(flags(project, **settings, output_dir=project / "half"))
+    trace = project / "half" / "held_out" / "sizes" / "seed_42" / "bitwise_search_plain.jsonl"
+    assert json.loads(trace.read_text().splitlines()[0])["autocast"] == "torch.bfloat16"
+    *_, training_args = run_ctr.parse_arguments(flags(project, **settings))
+    layer, inputs = torch.nn.Linear(4, 4), torch.ones(1, 4)
+    with run_ctr.mixed_precision(training_args):
+        before = layer(inputs)
+        with torch.no_grad():
+            layer.weight += 1  # as tuning does
+        assert before.dtype == torch.bfloat16 and not torch.equal(layer(inputs), before)
+
+
 def test_the_language_model_in_half_precision(project):
     half = {"dtype": "bfloat16"}
     run_ctr.main(flags(project, **TRAINING | SEARCHES, **half, stage=1))
