@@ -74,20 +74,29 @@ def checkpoint_problem(checkpoint: str | Path) -> str | None:
     return None
 
 
-def check_deepspeed_processes(checkpoint: str | Path, num_processes: int) -> None:
-    """Refuse a checkpoint whose optimiser DeepSpeed has split for another number of processes.
+def needs_universal_form(checkpoint: str | Path, num_processes: int, zero_stage: int) -> bool:
+    """Whether DeepSpeed can go on from a checkpoint by its universal form only, having split it for other processes.
+
+    DeepSpeed's `ds_to_universal` makes that form. Not used under ZeRO-3: DeepSpeed 0.19.8 then gives the learning rate
+    and the weight decay of the first group of parameters to all, without a word.
 
     Args:
         num_processes: That are to go on from it with DeepSpeed; 0 without DeepSpeed.
+        zero_stage: Of DeepSpeed.
 
     Raises:
-        ValueError: It has other parts than processes.
+        ValueError: It has other parts than processes, and no universal form that can be used.
     """
     parts = len(list(Path(checkpoint).glob("global_step*/*optim_states.pt")))
-    if parts not in (0, num_processes):
-        now = f"DeepSpeed and {num_processes}" if num_processes else "another engine"
-        raise ValueError(
-            f"The checkpoint '{checkpoint}' was written by DeepSpeed with {parts} process(es), whose parts of the "
-            f"optimiser cannot be gone on from with {now}: use DeepSpeed with {parts}, or start a new run from its "
-            "weights with `--model_name_or_path`."
-        )
+    if parts in (0, num_processes):
+        return False
+    convertible = num_processes and zero_stage < 3
+    if convertible and (Path(checkpoint) / "latest_universal").is_file():  # written last
+        return True
+    now = f"DeepSpeed and {num_processes}" if num_processes else "another engine"
+    convert = ", convert it as examples/scaling/README.md says" if convertible else ""
+    raise ValueError(
+        f"The checkpoint '{checkpoint}' was written by DeepSpeed with {parts} process(es), whose parts of the "
+        f"optimiser cannot be gone on from with {now}: use DeepSpeed with {parts}{convert}, or start a new run from its "
+        "weights with `--model_name_or_path`."
+    )

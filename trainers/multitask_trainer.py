@@ -21,7 +21,7 @@ from transformers.trainer_utils import EvalLoopOutput, has_length
 from transformers.utils import logging
 
 from trainers.callbacks import SaveOnSigterm, SetEpoch
-from trainers.checkpoints import check_deepspeed_processes, last_whole_checkpoint
+from trainers.checkpoints import last_whole_checkpoint, needs_universal_form
 from trainers.collators import LABEL_PADDING, CTRDataCollator
 from trainers.sampler import LengthGroupedBatchOrder, TokenBudgetBatches, token_counts
 from trainers.sharding import load_plain_weights, own_class, without_tied_copies
@@ -99,7 +99,10 @@ class MultitaskTrainer(Seq2SeqTrainer):
                 logger.warning(f"Training goes on from '{checkpoint}'.")
             resume_from_checkpoint = None if checkpoint is None else str(checkpoint)
         if resume_from_checkpoint:
-            check_deepspeed_processes(resume_from_checkpoint, self.args.world_size * self.is_deepspeed_enabled)
+            plugin = self.accelerator.deepspeed_plugin
+            processes, zero_stage = (0, 0) if plugin is None else (self.args.world_size, plugin.zero_stage)
+            if needs_universal_form(resume_from_checkpoint, processes, zero_stage):
+                plugin.deepspeed_config.setdefault("checkpoint", {})["load_universal"] = True
         if isinstance(self.train_dataset, IterableDataset):
             self.args.ignore_data_skip = True  # a stream goes on where it was, instead of from the beginning
             if resume_from_checkpoint:
@@ -117,7 +120,10 @@ class MultitaskTrainer(Seq2SeqTrainer):
 
     def _prepare_for_training(self, *args: Any, **kwargs: Any):
         self._throughput = Throughput(self._plain_model(), self.args.device)
-        return super()._prepare_for_training(*args, **kwargs)
+        prepared = super()._prepare_for_training(*args, **kwargs)
+        if self.is_deepspeed_enabled:
+            self.deepspeed._config.load_universal_checkpoint = False  # the checkpoints of this run have no such form
+        return prepared
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """The optimiser that `args.optim` names, over the parameter groups of the stage."""

@@ -12,6 +12,7 @@
 # Two nodes of 8 GPUs: 32 examples x 4 accumulation steps x 16 GPUs = 2,048 examples a step. Five minutes before the
 # time is up the processes get a SIGTERM, save and stop; submitted or queued again, the job goes on from there.
 set -euo pipefail
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=280  # seconds until torchrun kills what has not saved; otherwise 30
 
 head_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 srun torchrun \

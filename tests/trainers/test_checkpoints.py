@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import TrainerCallback
 
 from modeling_ctr import CTRForConditionalGeneration
-from trainers.checkpoints import check_deepspeed_processes, checkpoint_problem, last_whole_checkpoint
+from trainers.checkpoints import checkpoint_problem, last_whole_checkpoint, needs_universal_form
 
 TESTS = Path(__file__).parent
 
@@ -46,16 +47,21 @@ def test_resuming_without_a_whole_checkpoint_starts_at_the_beginning(build, trai
     assert "No whole checkpoint" in caplog.text and "starts at the beginning" in caplog.text
 
 
-def test_deepspeed_checkpoints_of_another_number_of_processes_are_refused(tmp_path):
-    check_deepspeed_processes(tmp_path, 0)  # another engine's
+def test_deepspeed_checkpoints_of_another_number_of_processes(tmp_path):
+    assert not needs_universal_form(tmp_path, 0, 0)  # another engine's
     (tmp_path / "global_step4").mkdir()
     for rank in range(2):
         (tmp_path / "global_step4" / f"bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt").touch()
-    check_deepspeed_processes(tmp_path, 2)
-    with pytest.raises(ValueError, match=r"by DeepSpeed with 2 process.*with DeepSpeed and 4: use DeepSpeed with 2"):
-        check_deepspeed_processes(tmp_path, 4)
+    assert not needs_universal_form(tmp_path, 2, 3)
+    refused = r"by DeepSpeed with 2 process.*with DeepSpeed and 4: use DeepSpeed with 2"
+    with pytest.raises(ValueError, match=refused + ", convert it as examples/scaling/README.md says, or start"):
+        needs_universal_form(tmp_path, 4, 2)
+    (tmp_path / "latest_universal").write_text("global_step4_universal")
+    assert needs_universal_form(tmp_path, 4, 2) and not needs_universal_form(tmp_path, 2, 2)
+    with pytest.raises(ValueError, match=refused + ", or start a new run"):
+        needs_universal_form(tmp_path, 4, 3)
     with pytest.raises(ValueError, match="cannot be gone on from with another engine"):
-        check_deepspeed_processes(tmp_path, 0)
+        needs_universal_form(tmp_path, 0, 0)
 
 
 def test_full_disk_is_said_and_leaves_the_previous_checkpoint(build, train, tmp_path):
@@ -79,25 +85,35 @@ def test_directory_that_cannot_be_written_is_named(build, train, tmp_path):
         train(build(), output_dir=str(tmp_path), stage=1, save_strategy="steps", save_steps=4)
 
 
-def test_only_as_many_checkpoints_as_asked_and_the_best(build, train, tmp_path):
+class Spoil(TrainerCallback):
+    """Makes the model much worse after four steps."""
+
+    def on_step_begin(self, args, state, control, model=None, **kwargs):
+        if state.global_step == 4:
+            model.get_input_embeddings().weight.data.mul_(100)
+
+
+@pytest.mark.parametrize("metric, best_of", [("lm_loss", min), ("accuracy", max)])
+def test_only_as_many_checkpoints_as_asked_and_the_best(build, train, tmp_path, metric, best_of):
     trainer = train(
         build(),
         output_dir=str(tmp_path),
         stage=2,
-        learning_rate=0.01,
+        learning_rate=0.1,
         eval_strategy="steps",
         eval_steps=2,
         save_strategy="steps",
         save_steps=2,
         save_total_limit=2,
         load_best_model_at_end=True,
-        metric_for_best_model="lm_loss",
+        metric_for_best_model=metric,
+        callbacks=[Spoil()],
     )
-    losses = {e["step"]: e["eval_lm_loss"] for e in trainer.state.log_history if "eval_lm_loss" in e}
-    best = min(losses, key=losses.get)
+    entries = {e["step"]: e for e in trainer.state.log_history if "eval_loss" in e}
+    best = best_of(entries, key=lambda step: entries[step][f"eval_{metric}"])
     kept = {path.name for path in tmp_path.glob("checkpoint-*")}
-    assert len(kept) == 2 and {f"checkpoint-{best}", "checkpoint-8"} <= kept
-    assert trainer.evaluate()["eval_lm_loss"] == pytest.approx(losses[best], rel=1e-5)
+    assert best < 8 and kept == {f"checkpoint-{best}", "checkpoint-8"}
+    assert trainer.evaluate()["eval_lm_loss"] == pytest.approx(entries[best]["eval_lm_loss"], rel=1e-5)
 
 
 @pytest.mark.slow

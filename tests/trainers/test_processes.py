@@ -3,6 +3,7 @@ checkpoints. The processes are real ones, on the CPU, with gloo."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -170,3 +171,23 @@ def test_deepspeed_trains_as_one_process(one, launch, folder):
     launch(2, resumed)
     for name in runs | resumed:
         assert_same_run(folder / "one-tokens" if "tokens" in name else one, folder / name, processes=2)
+    readme = (REPOSITORY / "examples" / "scaling" / "README.md").read_text()
+    line = re.search(r"^python -m deepspeed[^\\\n]*\\\n[^\n]*$", readme, re.MULTILINE)[0]
+    line = line.replace("out/stage2/checkpoint-500", str(folder / "zero-2" / "checkpoint-4")).replace(
+        "step500", "step4"
+    )
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "DS_ACCELERATOR": "cpu"}
+    subprocess.run(line, shell=True, check=True, capture_output=True, env=environment)
+    alone = zero(2) | {
+        "per_device_train_batch_size": 8,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": "loss",
+    }
+    alone |= {"eval_strategy": "steps", "eval_steps": 4}
+    launch(1, {"zero-2-alone": (alone, folder / "zero-2" / "checkpoint-4")})
+    assert_same_run(one, folder / "zero-2-alone", processes=1)
+    for stage in (2, 3):  # the weights alone can be taken from any checkpoint
+        weights, expected = (
+            load_file(run / "checkpoint-4" / "model.safetensors") for run in (folder / f"zero-{stage}", one)
+        )
+        assert max((weights[name] - expected[name]).abs().max().item() for name in expected) < TOLERANCE
