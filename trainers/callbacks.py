@@ -2,10 +2,12 @@
 
 import signal
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
 from torch.utils.data import Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.utils import logging
@@ -70,3 +72,21 @@ class SetEpoch(TrainerCallback):
     def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any):
         if self.sampler is not None:
             self.sampler.set_epoch(int(state.epoch))
+
+
+class SkipSteps(TrainerCallback):
+    """Leaves out the optimiser's step where `is_bad()`, asked before each of them, says so."""
+
+    def __init__(self, is_bad: Callable[[], bool]):
+        self.is_bad = is_bad
+
+    def on_pre_optimizer_step(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module | None = None,
+        **kwargs: Any,
+    ):
+        if self.is_bad():
+            model.zero_grad()  # optimisers pass over parameters without gradients, their decay and momenta included

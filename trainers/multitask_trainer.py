@@ -20,7 +20,7 @@ from transformers.optimization import get_wsd_schedule
 from transformers.trainer_utils import EvalLoopOutput, has_length
 from transformers.utils import logging
 
-from trainers.callbacks import SaveOnSigterm, SetEpoch
+from trainers.callbacks import SaveOnSigterm, SetEpoch, SkipSteps
 from trainers.checkpoints import last_whole_checkpoint, needs_universal_form
 from trainers.collators import LABEL_PADDING, CTRDataCollator
 from trainers.sampler import LengthGroupedBatchOrder, TokenBudgetBatches, token_counts
@@ -68,6 +68,10 @@ class MultitaskTrainer(Seq2SeqTrainer):
             self.add_callback(self._sigterm)
         self._set_epoch = SetEpoch()
         self.add_callback(self._set_epoch)
+        if args.bad_loss_action == "skip":
+            if self.is_deepspeed_enabled:
+                raise ValueError("DeepSpeed cannot skip steps: choose another `bad_loss_action` than 'skip'.")
+            self.add_callback(SkipSteps(self._step_is_bad))
         # Of each micro-batch since the last log: step, the parts of its loss, task ids. Looked at when logging, since
         # looking waits for the device.
         self._losses: list[tuple[int, dict[str, torch.Tensor], torch.Tensor]] = []
@@ -269,19 +273,32 @@ class MultitaskTrainer(Seq2SeqTrainer):
                 means[name] = self.accelerator.reduce(mean, reduction="mean").item()
         return means
 
+    def _is_bad(self, losses: dict[str, torch.Tensor]) -> bool:
+        """Whether a loss is not finite, or the vq loss has run away."""
+        finite = all(torch.isfinite(loss) for loss in losses.values())
+        return not finite or bool(losses.get("vq_loss", 0) > self.args.max_vq_loss)
+
+    def _step_is_bad(self) -> bool:
+        """Whether a loss of the current step is bad, in any process."""
+        bad = any(self._is_bad(losses) for step, losses, _ in self._losses if step == self.state.global_step + 1)
+        if self.args.world_size > 1:
+            bad = self.accelerator.reduce(torch.tensor(float(bad), device=self.args.device), reduction="sum") > 0
+        return bool(bad)
+
     def _check_losses(self) -> None:
-        """Stop, or warn, where a loss since the last log is not finite or the vq loss has run away."""
-        limit = self.args.max_vq_loss
+        """Stop, or warn, where a loss since the last log is bad."""
         for step, losses, task_ids in self._losses:
-            if all(torch.isfinite(loss) for loss in losses.values()) and losses.get("vq_loss", 0) <= limit:
+            if not self._is_bad(losses):
                 continue
             tasks = ", ".join(sorted({self.task_names[i] for i in task_ids.tolist()}))
             values = " and ".join(f"{name} is {loss.item():.4g}" for name, loss in losses.items())
+            left_out = "; such steps are left out" if self.args.bad_loss_action == "skip" else ""
             message = (
-                f"Step {step}: {values} (`max_vq_loss` is {limit:.4g}), in a batch of the tasks {tasks}. Go on from an "
-                "earlier checkpoint (`resume_from_checkpoint=True`) with a lower `learning_rate` (for the vq loss "
-                "`query_learning_rate`), a longer warm-up or, if it trains in half precision, `bf16` instead of `fp16`; "
-                "if it happens at this step again, look at the examples of these tasks."
+                f"Step {step}: {values} (`max_vq_loss` is {self.args.max_vq_loss:.4g}), in a batch of the tasks "
+                f"{tasks}{left_out}. Go on from an earlier checkpoint (`resume_from_checkpoint=True`) with a lower "
+                "`learning_rate` (for the vq loss `query_learning_rate`), a longer warm-up or, if it trains in half "
+                "precision, `bf16` instead of `fp16`; if it happens at this step again, look at the examples of these "
+                "tasks."
             )
             if self.args.bad_loss_action == "stop":
                 raise FloatingPointError(message)

@@ -40,8 +40,10 @@ class CTRTrainingArguments(Seq2SeqTrainingArguments):
     bad_loss_action: str = field(
         default="stop",
         metadata={
-            "help": "`stop` or `warn`, where a loss is not finite or the vq loss exceeds `max_vq_loss`. Looked at when "
-            "logging and before saving."
+            "help": "Where a loss is not finite or the vq loss exceeds `max_vq_loss`: `stop` or `warn`, looked at when "
+            "logging and before saving, or `skip`, which leaves out the optimiser's step and waits for the device at "
+            "every step.",
+            "choices": ["stop", "skip", "warn"],
         },
     )
 
@@ -81,8 +83,10 @@ class CTRTrainingArguments(Seq2SeqTrainingArguments):
     def __post_init__(self):
         if self.stage not in STAGE_LEARNING_RATES:
             raise ValueError(f"`stage` must be 1 or 2, but is {self.stage}.")
-        if self.bad_loss_action not in ("stop", "warn"):
-            raise ValueError(f"`bad_loss_action` must be 'stop' or 'warn', but is '{self.bad_loss_action}'.")
+        if self.bad_loss_action not in ("stop", "skip", "warn"):
+            raise ValueError(f"`bad_loss_action` must be 'stop', 'skip' or 'warn', but is '{self.bad_loss_action}'.")
+        if self.bad_loss_action == "skip":
+            self.logging_nan_inf_filter = True  # or one such loss would be in every mean from then on
         if self.learning_rate is None:
             self.learning_rate = STAGE_LEARNING_RATES[self.stage]
         if self.query_learning_rate is None:
