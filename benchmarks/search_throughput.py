@@ -1,6 +1,8 @@
 """Codes per second: the original's procedure, ours, ours with pruning, and the limit, side by side in one run.
 
     python benchmarks/search_throughput.py                                   # CPU, T5-small shape
+    python benchmarks/search_throughput.py --parts pruning                   # (c) alone
+    python benchmarks/search_throughput.py --parts autocast compile          # (b) with these, beside plain (b)
     python benchmarks/search_throughput.py --shape large --device cuda --dtype bfloat16 --num_codes 256
 
 Same model (random weights, or `--model`), same codes, same examples for all:
@@ -8,12 +10,16 @@ Same model (random weights, or `--model`), same codes, same examples for all:
 (a) the original's procedure: one code at a time, inputs padded to 384 and targets to 32 tokens, collated anew for
     every code;
 (b) ours, every code on every example;
-(c) ours with pruning, over a bitwise search, beside (b) over the same search;
+(c) ours with pruning, over a bitwise search from a given code, beside (b) over the same search: `--parts pruning`;
 (d) the limit: the bare encoder and decoder on the same tokens, without padding, in ideal batches; nothing else.
+
+A CPU computes in one thread and its seconds are those the processor spent on this process, so that other work on the
+machine distorts little; a GPU's are seconds passed.
 """
 
 import argparse
 import json
+import math
 import platform
 import random
 import time
@@ -21,11 +27,12 @@ from collections.abc import Callable
 
 import torch
 import transformers
+from scipy.stats import kendalltau
 from transformers import T5Config
 from transformers.modeling_outputs import BaseModelOutput
 
 from modeling_ctr import CTRConfig, CTRForConditionalGeneration
-from search import BitwiseSearch, CodeScorer, task_code_space
+from search import BitwiseSearch, BitwiseSearchResult, CodeScorer, task_code_space
 
 EOS = 1
 SHAPES = {  # T5 v1.1
@@ -131,7 +138,7 @@ def bare_passes(model: CTRForConditionalGeneration, batches: list[tuple[torch.Te
 
 
 def timed(function: Callable[[], object], device: str) -> float:
-    """Seconds; on a CPU those of this process alone, so that other work on the machine distorts little."""
+    """Seconds; on a CPU those of the process."""
     if device == "cpu":
         start = time.process_time()
         function()
@@ -143,91 +150,179 @@ def timed(function: Callable[[], object], device: str) -> float:
     return time.perf_counter() - start
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="a CTR checkpoint; default: random weights of --shape")
-    parser.add_argument("--shape", choices=SHAPES, default="small")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--num_codes", type=int, default=24)
-    parser.add_argument("--num_original_codes", type=int, default=2, help="codes to time the slow procedure (a) on")
-    parser.add_argument("--num_examples", type=int, default=32)
-    parser.add_argument("--num_choices", type=int, default=3)
-    parser.add_argument("--token_budget", type=int, help="default: the scorer's own")
-    parser.add_argument("--search_evaluations", type=int, default=60, help="0 leaves out (c)")
-    parser.add_argument("--rounds", type=int, default=3, help="alternating rounds; the fastest of each counts")
-    parser.add_argument("--output", help="write the numbers there as JSON")
-    arguments = parser.parse_args()
-
-    model = make_model(arguments)
-    examples = make_examples(arguments.num_examples, model.config.text_config.vocab_size, arguments.num_choices)
-    code_length, codebook_size = model.config.code_length, model.config.codebook_size
-    generator = torch.Generator().manual_seed(0)
-    codes = torch.randint(0, codebook_size, (arguments.num_codes, code_length), generator=generator)
+def throughput(
+    arguments: argparse.Namespace, model: CTRForConditionalGeneration, examples: list[dict], codes: torch.Tensor
+) -> dict[str, object]:
+    """(a), (b) and (d) on the same codes."""
     few = codes[: arguments.num_original_codes]
-    device = torch.device(arguments.device).type
+    device = model.device.type
 
     def scorer() -> CodeScorer:
         return CodeScorer(model, examples, token_budget=arguments.token_budget)
 
-    budget = scorer().prompt_scorer.token_budget
-    batches = ideal_batches(model, examples, len(codes), budget)
+    batches = ideal_batches(model, examples, len(codes), scorer().prompt_scorer.token_budget)
     timed(lambda: scorer().gold_losses(codes[:2]), device)  # warm up
     timed(lambda: bare_passes(model, batches[:1]), device)
-    ours, all_choices, limit, original = [], [], [], []
+    ours, all_choices, limit = [], [], []
     for _ in range(arguments.rounds):
         ours.append(timed(lambda: scorer().gold_losses(codes), device) / len(codes))
         limit.append(timed(lambda: bare_passes(model, batches), device) / len(codes))
         all_choices.append(timed(lambda: scorer().choice_log_likelihoods(codes), device) / len(codes))
     recorded: list[float] = []
-    original.append(timed(lambda: recorded.extend(original_procedure(model, examples, few)), device) / len(few))
+    original = timed(lambda: recorded.extend(original_procedure(model, examples, few)), device) / len(few)
     worst = (scorer().gold_losses(few) - torch.tensor(recorded, dtype=torch.float64)).abs().max().item()
 
     seconds = {
-        "(a) original's procedure": min(original),
+        "(a) original's procedure": original,
         "(b) ours, gold loss": min(ours),
         f"(b) ours, all {arguments.num_choices} choices": min(all_choices),
         "(d) limit, gold loss": min(limit),
     }
+    a_over_b, b_over_d = original / min(ours), min(ours) / min(limit)
+    for name, value in seconds.items():
+        print(f"  {name:<32}{value:10.4f} s/code {1 / value:10.2f} codes/s")
+    print(f"  (b) is {a_over_b:.1f} x as fast as (a); it takes {b_over_d:.3f} x the time of (d)")
+    print(f"  largest difference between the losses of (a) and (b): {worst:.2g}", flush=True)
+    return {
+        "seconds_per_code": seconds,
+        "a_over_b": a_over_b,
+        "b_over_d": b_over_d,
+        "largest_difference_of_losses_a_b": worst,
+    }
+
+
+def pruning(
+    arguments: argparse.Namespace, model: CTRForConditionalGeneration, examples: list[dict], codes: torch.Tensor
+) -> dict[str, object]:
+    """(c) beside (b), alternating. Both with one token budget, which is not measured anew by each of them."""
+    numbers = {}
+    start = model.task_codes()[0]
+    budget = CodeScorer(model, examples, arguments.token_budget).prompt_scorer.token_budget
+    for objective in arguments.objectives:
+        seconds: dict[bool, list[float]] = {False: [], True: []}
+        found: dict[bool, BitwiseSearchResult] = {}
+
+        def search(prune: bool, objective: str = objective, found: dict = found) -> None:
+            found[prune] = BitwiseSearch(
+                CodeScorer(model, examples, budget), task_code_space(model), objective, start, prune=prune,
+                max_evaluations=arguments.search_evaluations, progress=False,
+            ).run()  # fmt: skip
+
+        for _ in range(arguments.rounds):
+            for prune in (False, True):
+                seconds[prune].append(timed(lambda s=search, p=prune: s(p), model.device.type))
+        if found[True].code != found[False].code or not math.isclose(
+            found[True].loss, found[False].loss, rel_tol=1e-5
+        ):
+            raise RuntimeError("Pruning changed the result.")
+        plain, pruned = min(seconds[False]), min(seconds[True])
+        saved = found[True].pairs_pruned / (found[True].evaluations * len(examples))
+        numbers[objective] = {"plain": seconds[False], "pruned": seconds[True], "share_of_pairs_saved": saved}
+        print(
+            f"  (c) bitwise search of {found[True].evaluations} codes by {objective}: {plain:.2f} s plain, "
+            f"{pruned:.2f} s pruned ({pruned / plain:.2f} x), {saved:.0%} of the pairs saved",
+            flush=True,
+        )
+    return numbers
+
+
+def autocast(
+    arguments: argparse.Namespace, model: CTRForConditionalGeneration, examples: list[dict], codes: torch.Tensor
+) -> dict[str, object]:
+    """(b) under bfloat16 autocast beside (b), and whether the codes still rank as they did."""
+    seconds: dict[str, list[float]] = {"plain": [], "autocast": []}
+    losses: dict[str, torch.Tensor] = {}
+
+    def score(name: str) -> None:
+        dtype = torch.bfloat16 if name == "autocast" else None
+        losses[name] = CodeScorer(model, examples, arguments.token_budget, dtype).gold_losses(codes)
+
+    for _ in range(arguments.rounds):
+        for name, times in seconds.items():
+            times.append(timed(lambda n=name: score(n), model.device.type) / len(codes))
+    plain, half = losses["plain"], losses["autocast"]
     numbers = {
+        "seconds_per_code": seconds,
+        "largest_difference": (plain - half).abs().max().item(),
+        "spread_of_losses": plain.std().item(),
+        "kendall": kendalltau(plain, half).statistic,
+        "same_best_code": bool(plain.argmin() == half.argmin()),
+    }
+    print(
+        f"  bfloat16 autocast: {min(seconds['autocast']):.4f} s/code for {min(seconds['plain']):.4f}; losses differ by "
+        f"{numbers['largest_difference']:.2g} at most, among {len(codes)} codes with a deviation of "
+        f"{numbers['spread_of_losses']:.3g}; Kendall's tau {numbers['kendall']:.3f}, "
+        f"{'the same' if numbers['same_best_code'] else 'another'} best code",
+        flush=True,
+    )
+    return numbers
+
+
+def compiled(
+    arguments: argparse.Namespace, model: CTRForConditionalGeneration, examples: list[dict], codes: torch.Tensor
+) -> dict[str, object]:
+    """(b) with the language model compiled for any shape, beside (b). Leaves the model compiled."""
+
+    def score() -> torch.Tensor:
+        return CodeScorer(model, examples, arguments.token_budget).gold_losses(codes)
+
+    before = score()
+    plain = min(timed(score, model.device.type) for _ in range(arguments.rounds)) / len(codes)
+    torch._dynamo.reset()
+    model.backbone.get_encoder().compile(dynamic=True)
+    model.backbone.compile(dynamic=True)
+    start = time.perf_counter()
+    worst = (score() - before).abs().max().item()
+    first = time.perf_counter() - start
+    fast = min(timed(score, model.device.type) for _ in range(arguments.rounds)) / len(codes)
+    breaks = dict(torch._dynamo.utils.counters["graph_break"])
+    print(
+        f"  compiled: {fast:.4f} s/code for {plain:.4f}, after {first:.0f} s for the first {len(codes)}; losses differ by "
+        f"{worst:.2g} at most; {len(breaks)} kinds of graph breaks: {', '.join(breaks) or 'none'}",
+        flush=True,
+    )
+    return {"seconds_per_code": fast, "plain": plain, "first_run": first, "difference": worst, "graph_breaks": breaks}
+
+
+PARTS = {"throughput": throughput, "pruning": pruning, "autocast": autocast, "compile": compiled}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=["throughput", "pruning"])
+    parser.add_argument("--model", help="a CTR checkpoint; default: random weights of --shape")
+    parser.add_argument("--shape", choices=SHAPES, default="small")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--num_codes", type=int, default=12)
+    parser.add_argument("--num_original_codes", type=int, default=2, help="codes to time the slow procedure (a) on")
+    parser.add_argument("--num_examples", type=int, default=32)
+    parser.add_argument("--num_choices", type=int, default=3)
+    parser.add_argument("--token_budget", type=int, help="default: the scorer's own")
+    parser.add_argument("--search_evaluations", type=int, default=40, help="codes of each search of (c)")
+    parser.add_argument("--objectives", nargs="+", default=["normalized_loss"], help="of (c)")
+    parser.add_argument("--rounds", type=int, default=2, help="alternating rounds; the fastest of each counts")
+    parser.add_argument("--output", help="write the numbers there as JSON")
+    arguments = parser.parse_args()
+
+    if arguments.device == "cpu":
+        torch.set_num_threads(1)  # several would wait for each other in processor time
+    model = make_model(arguments)
+    examples = make_examples(arguments.num_examples, model.config.text_config.vocab_size, arguments.num_choices)
+    generator = torch.Generator().manual_seed(0)
+    shape = (arguments.num_codes, model.config.code_length)
+    codes = torch.randint(0, model.config.codebook_size, shape, generator=generator)
+    on_gpu = model.device.type == "cuda"
+    numbers: dict[str, object] = {
         "arguments": vars(arguments),
-        "machine": torch.cuda.get_device_name() if device == "cuda" else f"{platform.processor()} cpu",
+        "machine": torch.cuda.get_device_name() if on_gpu else f"{platform.machine()} CPU",
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
-        "token_budget": budget,
-        "seconds_per_code": seconds,
-        "a_over_b": seconds["(a) original's procedure"] / seconds["(b) ours, gold loss"],
-        "b_over_d": min(ours) / min(limit),
-        "largest_difference_of_losses_a_b": worst,
     }
     print(f"{numbers['machine']}, {numbers['threads']} threads, torch {torch.__version__}, {arguments.dtype}")
-    for name, value in seconds.items():
-        print(f"  {name:<32}{value:10.4f} s/code {1 / value:10.2f} codes/s")
-    print(f"  (b) is {numbers['a_over_b']:.1f} x as fast as (a); it takes {numbers['b_over_d']:.3f} x the time of (d)")
-    print(f"  largest difference between the losses of (a) and (b): {worst:.2g}")
-
-    if arguments.search_evaluations:
-        numbers["search"] = {}
-        for objective in ("normalized_loss", "loss"):
-            times: dict[bool, list[float]] = {False: [], True: []}
-            found = {}
-            for _ in range(arguments.rounds):
-                for prune in (False, True):
-                    search = BitwiseSearch(
-                        scorer(), task_code_space(model), objective, prune=prune,
-                        max_evaluations=arguments.search_evaluations, progress=False,
-                    )  # fmt: skip
-                    times[prune].append(timed(lambda s=search, p=prune: found.update({p: s.run()}), device))  # noqa: B023
-            if found[True].code != found[False].code:
-                raise RuntimeError("Pruning changed the result.")
-            plain, pruned = min(times[False]), min(times[True])
-            saved = found[True].pairs_pruned / (found[True].evaluations * len(examples))
-            numbers["search"][objective] = {"plain": plain, "pruned": pruned, "share_of_pairs_saved": saved}
-            print(
-                f"  (c) bitwise search of {found[True].evaluations} codes by {objective}: {plain:.2f} s plain, "
-                f"{pruned:.2f} s pruned ({pruned / plain:.2f} x), {saved:.0%} of the pairs saved"
-            )
+    for part in arguments.parts:
+        numbers[part] = PARTS[part](arguments, model, examples, codes)
     if arguments.output:
         with open(arguments.output, "w", encoding="utf-8") as file:
             json.dump(numbers, file, indent=1)
