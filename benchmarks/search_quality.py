@@ -57,8 +57,8 @@ BACKWARD_COST = 3
 TUNING_STEPS, TUNING_RATE, HELD_BACK = 100, 0.03, 8
 DEFAULT = "bitwise"
 SEARCHES = {
-    "bitwise, paper's loss": {"objective": "loss"},
     DEFAULT: {},
+    "bitwise, paper's loss": {"objective": "loss"},
     "bitwise, cyclic": {"order": "cyclic"},
     "bitwise, exact pruning": {"prune": True},
     "bitwise, racing at 10%": {"race": 0.1},
@@ -91,6 +91,9 @@ def main() -> None:
     parser.add_argument("--max_eval_samples", type=int)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--budgets", type=int, nargs="+", default=[100, 200, 400, 600])
+    others = [*SEARCHES, POPULATION]
+    others.remove(DEFAULT)
+    parser.add_argument("--searches", nargs="+", choices=others, default=others, help=f"beside '{DEFAULT}'")
     parser.add_argument("--searches_only", action="store_true", help="leave out tuning, votes and calibration")
     parser.add_argument("--output_dir", type=Path, default=Path("out/search_quality"))
     args = parser.parse_args()
@@ -162,12 +165,18 @@ def measured(case: Case, args: argparse.Namespace) -> dict:
     scorer = CodeScorer(model, few_shot)
     space = task_code_space(model)
     accuracy = lambda code: judge.accuracies([code]).item()  # noqa: E731
-    searches, found = {}, {}
+    searches, found, seconds = {}, {}, {}
     common = {"max_evaluations": args.budgets[-1], "seed": seed, "progress": False}
-    for name, arguments in SEARCHES.items():
+    for name in [DEFAULT, *args.searches]:
+        if name == POPULATION:
+            found[name] = PopulationSearch(scorer, space, **common).run()
+            continue
+        arguments = SEARCHES[name]
         fresh = CodeScorer(model, few_shot) if {"race", "prune"} & set(arguments) else scorer
+        before, start = fresh.evaluations, time.process_time()
         found[name] = BitwiseSearch(fresh, space, **arguments, **common).run()
-    found[POPULATION] = PopulationSearch(scorer, space, **common).run()
+        if before == 0:  # else others' scores made it faster
+            seconds[name] = round(time.process_time() - start, 1)
     for name, result in found.items():
         at_budgets, points = [], course(result)
         for budget in args.budgets:
@@ -179,6 +188,7 @@ def measured(case: Case, args: argparse.Namespace) -> dict:
             "at_budgets": at_budgets,
             "cost_of_default": reached,
             "total_cost": points[-1][0],
+            "cpu_seconds": seconds.get(name),
             "normalized_loss": OBJECTIVES["normalized_loss"](scorer, torch.tensor([points[-1][2]])).item(),
         }
 
@@ -304,6 +314,8 @@ def report(rows: list[dict], budgets: list[int]) -> str:
         default = [row["searches"][DEFAULT]["at_budgets"][-1][2] for row in rows]
         differences = [each["at_budgets"][-1][2] - d for each, d in zip(of_name, default, strict=True)]
         cells.append(f"{sum(d > 0.01 for d in differences)} / {sum(d < -0.01 for d in differences)}")
+        spent = [each["cpu_seconds"] for each in of_name if each["cpu_seconds"] is not None]
+        cells.append(f"{statistics.mean(spent):.1f}" if spent else "")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     lines += ["", "| method | accuracy |", "|---|---|"]
     lines += [f"| {name} | {summary(lambda row, n=name: row['others'][n])} |" for name in rows[0]["others"]]
