@@ -37,11 +37,13 @@ STAGE_ROWS = {  # what the card calls the entries of a stage's record
 def stage_record(trainer: Trainer, num_tasks: int) -> dict[str, Any]:
     """The settings of a training run, as the config's `training_stages` keeps them; all of it goes into JSON."""
     args, state = trainer.args, trainer.state
+    parts = args.gradient_accumulation_steps * args.world_size
+    by_tokens = args.per_device_train_tokens
     record = {
         "stage": args.stage,
         "steps": state.global_step,
         "epochs": round(state.epoch or 0, 3),
-        "examples_per_step": args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
+        "examples_per_step": f"up to {by_tokens * parts} tokens" if by_tokens else args.train_batch_size * parts,
         "learning_rate": args.learning_rate,
         "query_learning_rate": args.query_learning_rate,
         "weight_decay": args.weight_decay,

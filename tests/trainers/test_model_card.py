@@ -13,7 +13,7 @@ from huggingface_hub.repocard import metadata_eval_result, metadata_load
 
 from modeling_ctr import CTRForConditionalGeneration
 from trainers.hub import save_for_hub
-from trainers.model_card import eval_result, write_model_card
+from trainers.model_card import eval_result, stage_record, write_model_card
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ODD = "a|b `c` <b> \"q\" 's' --- {{ x }} \\n \n---\nhéllo 🤗: #1, [x](y) *z*"
@@ -153,6 +153,11 @@ def test_a_training_run_is_on_the_card_with_its_predecessor(build, train, tmp_pa
     assert card.data.license == "mit" and card.data.eval_results[0].metric_value == 0.5
     saved = CTRForConditionalGeneration.from_pretrained(trainer.args.output_dir).config.training_stages
     assert [stage["stage"] for stage in saved] == [1, 2]
+
+
+def test_batches_by_tokens_are_recorded_as_such(build, train):
+    trainer = train(build(), stage=1, max_steps=1, per_device_train_tokens=80, gradient_accumulation_steps=2)
+    assert stage_record(trainer, 3)["examples_per_step"] == "up to 160 tokens"
 
 
 def test_a_run_that_trained_nothing_leaves_no_stage(build, train, tmp_path):
