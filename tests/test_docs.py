@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import T5ForConditionalGeneration
+from transformers import AutoConfig, T5ForConditionalGeneration
 
 import run_ctr
 from evaluation import codebook_report
@@ -89,10 +89,11 @@ def test_readme_and_codes(folder):
         "labels": torch.tensor([[7, 1]]),
         "inputs": {"input_ids": torch.tensor([[5, 6, 1]])},
         "code": list(range(10)),
+        "vectors": torch.zeros(10, AutoConfig.from_pretrained("lm").d_model),
         "examples": [{"input_ids": [i, 6, 1], "choice_ids": [[7, 1], [8, 1]], "answer": i % 2} for i in range(4, 10)],
     }
     exec(use.replace("google/t5-large-lm-adapt", "lm"), names)
-    assert "rte" in names["model"].task_names
+    assert names["model"].task_names[-2:] == ["rte", "rte, tuned"]
     exec(pieces, names)
     assert len(names["found"].code) == len(names["voted"].code) == 10 and names["found"].trace
 
