@@ -1,7 +1,14 @@
 """What a training step does not do: hold state for what is frozen, break the graph, wait for the device."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import TrainerCallback
+
+TRAINERS = Path(__file__).resolve().parents[2] / "trainers"
 
 
 def test_stage_1_keeps_no_gradient_and_no_state_for_the_frozen_model(build, train):
@@ -21,6 +28,37 @@ def test_stage_1_with_the_language_model_in_half_precision(build, train, tmp_pat
     for name, parameter in model.task_codebook.named_parameters():
         assert parameter.dtype == torch.float32 and not torch.equal(parameter, codebook[name])
     assert all(s["exp_avg"].dtype == torch.float32 for s in trainer.optimizer.state.values())
+
+
+class Reads(TorchDispatchMode, TrainerCallback):
+    """Notes after how many steps `trainers/` reads a tensor's value, for which it would have to wait for a device."""
+
+    def __init__(self):
+        super().__init__()
+        self.state, self.steps = None, []
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.state = state
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten._local_scalar_dense.default and self.state is not None:
+            frame = sys._getframe()
+            while (
+                Path(torch.__file__).parent in Path(frame.f_code.co_filename).parents
+                or frame.f_locals.get("self") is self
+            ):
+                frame = frame.f_back
+            file = Path(frame.f_code.co_filename)
+            if file.parent == TRAINERS and file.name != "sampler.py":  # whose tensors are the CPU's
+                self.steps.append(self.state.global_step)
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_values_are_read_when_logging_only(build, train, stage):
+    with Reads() as reads:
+        train(build(), stage=stage, logging_steps=8, gradient_accumulation_steps=2, callbacks=[reads])
+    assert set(reads.steps) == {8}
 
 
 @pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning")  # the new name is not in 5.17
