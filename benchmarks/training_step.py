@@ -2,14 +2,16 @@
 
     python benchmarks/training_step.py                                     # CPU, T5-small's shape
     python benchmarks/training_step.py --device cuda --shape large --dtype bfloat16 --batch_size 32 --source_length 246 \
-        --repetitions 20 --compile --profile                               # a GPU, 8,192 source tokens a step
+        --repetitions 20 --profile                                         # a GPU, 8,192 source tokens a step
 
 All variants see the same number of tokens (plain T5 as many more source tokens as the others have prompt vectors), with
-the same optimiser, the Trainer's, and gradient clipping. Where the device's peak is known, model FLOPs utilisation (MFU)
-counts the products with weights, and neither attention's own products nor anything that is computed twice. Repetitions are interleaved; times are medians. On the CPU time is CPU time of
-this process, with one thread, which other processes disturb little. Memory is what a step needs beyond the weights: on
-CUDA the peak of the allocator; on the CPU, where there is no such count, bytes kept for the backward pass, gradients
-and optimiser state together.
+the same optimiser, the Trainer's, and gradient clipping. As when training, CTR is not asked for a cache of keys and
+values (`MultitaskTrainer`); for the others the model decides (`Seq2SeqTrainer`). Where the device's peak is known, model
+FLOPs utilisation (MFU) counts the products with weights, and neither attention's own products nor anything that is
+computed twice. Repetitions are interleaved; times are medians. On the CPU time is CPU time of this process, with one
+thread, which other processes disturb little. Memory is what a step needs beyond the weights: on CUDA the peak of the
+allocator; on the CPU, where there is no such count, bytes kept for the backward pass, gradients and optimiser state
+together.
 """
 
 import argparse
@@ -52,13 +54,14 @@ class Variant:
     batch: dict[str, torch.Tensor]
     optimizer: torch.optim.Optimizer
     prompt_length: int = CODE_LENGTH
+    use_cache: bool | None = None
     seconds: list[float] = field(default_factory=list)
     memory: int = 0
 
     def step(self, device: torch.device, dtype: torch.dtype) -> None:
         """One optimiser step, as the Trainer does it."""
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            loss = self.model(**self.batch).loss
+            loss = self.model(**self.batch, use_cache=self.use_cache).loss
         loss.backward()
         nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.grad is not None], 1.0)
         self.optimizer.step()
@@ -113,7 +116,8 @@ def variants(args: argparse.Namespace, device: torch.device) -> list[tuple[str, 
             model.backbone.to(torch.bfloat16)
         decayed = {name for name, parameter in model.named_parameters() if parameter.dim() > 1}
         groups = parameter_groups(model, settings, decayed)
-        return Variant(f"CTR stage {stage}", model, batch(args.source_length, task_id=tasks), adamw(groups))
+        tasked = batch(args.source_length, task_id=tasks)
+        return Variant(f"CTR stage {stage}", model, tasked, adamw(groups), use_cache=False)
 
     def peft(name: str, config) -> Variant:
         model = T5ForConditionalGeneration(text_config(args.shape)).to(device)
