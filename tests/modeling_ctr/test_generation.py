@@ -7,14 +7,8 @@ from transformers import AutoModelForSeq2SeqLM, set_seed
 
 from modeling_ctr import CTRForConditionalGeneration
 
-KINDS = ["t5", "t5-v1.1", "mt5", "umt5", "bart"]
 # Without repeats, since a random model with a tied head would give one token over and over.
 OPTIONS = {"max_new_tokens": 8, "no_repeat_ngram_size": 1, "do_sample": False}
-
-
-@pytest.fixture(params=KINDS)
-def model(request, tiny_ctr_model):
-    return tiny_ctr_model(request.param)
 
 
 @pytest.fixture

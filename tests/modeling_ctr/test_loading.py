@@ -8,7 +8,6 @@ from transformers import AutoConfig, AutoModelForSeq2SeqLM, MarianConfig, Marian
 
 from modeling_ctr import CTRConfig, CTRForConditionalGeneration
 
-KINDS = ["t5", "t5-v1.1", "mt5", "umt5", "bart"]
 UNTIED = ["t5-v1.1", "mt5", "umt5"]
 CODEBOOK = {
     "task_codebook.task_embedding.weight",
@@ -16,11 +15,6 @@ CODEBOOK = {
     "task_codebook.code_vectors.weight",
     "task_codebook.prompt_decoder.weight",
 }
-
-
-@pytest.fixture(params=KINDS)
-def model(request, tiny_ctr_model):
-    return tiny_ctr_model(request.param)
 
 
 @pytest.fixture(params=UNTIED)
@@ -144,7 +138,6 @@ def test_a_name_on_the_hub_is_kept(tiny_t5_config, tmp_path):
     assert CTRConfig.from_pretrained(tmp_path).text_config.name_or_path == "google/t5-large-lm-adapt"
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_a_plain_checkpoint_lacks_our_parameters_only(kind, tiny_ctr_model, tmp_path):
     plain = tiny_ctr_model(kind).backbone
     plain.save_pretrained(tmp_path)
@@ -164,7 +157,6 @@ def test_a_plain_checkpoint_lacks_our_parameters_only(kind, tiny_ctr_model, tmp_
     assert_same_weights(CTRForConditionalGeneration.from_pretrained(tmp_path / "ctr"), model)
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_from_backbone(kind, tiny_ctr_model, tiny_batch, tmp_path):
     plain = tiny_ctr_model(kind).backbone
     plain.save_pretrained(tmp_path)

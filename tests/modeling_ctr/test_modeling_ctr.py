@@ -9,19 +9,6 @@ from modeling_ctr import CTRConfig, CTRForConditionalGeneration
 from modeling_ctr.prompt_encoder import prompt_attention_mask
 from modeling_ctr.task_arguments import task_tensors
 
-KINDS = ["t5", "t5-v1.1", "mt5", "umt5", "bart"]
-
-
-@pytest.fixture(params=KINDS)
-def model(request, tiny_ctr_model):
-    return tiny_ctr_model(request.param)
-
-
-@pytest.fixture
-def t5(tiny_ctr_model):
-    return tiny_ctr_model("t5")
-
-
 # ------------------------------------------------------------------------------------------------------- forward
 
 
@@ -164,7 +151,6 @@ def test_hidden_states_and_attentions_are_passed_on(tiny_ctr_model, tiny_batch):
     assert output.cross_attentions[0].shape == (3, 2, 5, 13)
 
 
-@pytest.mark.parametrize("kind", KINDS)
 def test_sdpa_equals_eager(kind, tiny_ctr_model, tiny_batch):
     model = tiny_ctr_model(kind)
     batch = tiny_batch(model)
@@ -181,7 +167,6 @@ def test_sdpa_equals_eager(kind, tiny_ctr_model, tiny_batch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
 def test_forward_compiles_without_graph_breaks(kind, tiny_ctr_model, tiny_batch):
     model = tiny_ctr_model(kind)
     batch = tiny_batch(model)
@@ -203,7 +188,6 @@ def test_compiled_by_code(t5, tiny_batch):
     torch.testing.assert_close(output.logits, expected.logits, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning")  # the new name is not in 5.17
 def test_activation_checkpointing_gives_the_same_gradients(kind, tiny_ctr_model, tiny_batch):
     model = tiny_ctr_model(kind).train()

@@ -8,19 +8,8 @@ from safetensors import safe_open
 from modeling_ctr import CTRForConditionalGeneration, save_task_code
 from modeling_ctr.convert_original_checkpoint import load_original_checkpoint, write_original_checkpoint
 
-KINDS = ["t5", "t5-v1.1", "mt5", "umt5", "bart"]
 OPTIONS = {"max_new_tokens": 6, "no_repeat_ngram_size": 1, "do_sample": False}
 CODE = [1, 7, 0, 3]
-
-
-@pytest.fixture(params=KINDS)
-def model(request, tiny_ctr_model):
-    return tiny_ctr_model(request.param)
-
-
-@pytest.fixture
-def t5(tiny_ctr_model):
-    return tiny_ctr_model("t5")
 
 
 @pytest.fixture
