@@ -164,7 +164,6 @@ def measured(case: Case, args: argparse.Namespace) -> dict:
     # Scores are remembered, so that searches which meet the same codes do not compute them again.
     scorer = CodeScorer(model, few_shot)
     space = task_code_space(model)
-    accuracy = lambda code: judge.accuracies([code]).item()  # noqa: E731
     searches, found, seconds = {}, {}, {}
     common = {"max_evaluations": args.budgets[-1], "seed": seed, "progress": False}
     for name in [DEFAULT, *args.searches]:
@@ -181,7 +180,7 @@ def measured(case: Case, args: argparse.Namespace) -> dict:
         at_budgets, points = [], course(result)
         for budget in args.budgets:
             cost, loss, code = [point for point in points if point[0] <= budget][-1]
-            at_budgets.append([cost, loss, accuracy(code)])
+            at_budgets.append([cost, loss, accuracy(judge, code)])
         goal = found[DEFAULT].loss
         reached = next((cost for cost, loss, _ in points if loss <= goal * (1 + 1e-6)), None)
         searches[name] = {
@@ -194,7 +193,7 @@ def measured(case: Case, args: argparse.Namespace) -> dict:
 
     training = best_training_code(scorer)
     best = found[DEFAULT]
-    others = {"training code by loss": accuracy(training.code), "few-shot bitwise": accuracy(best.code)}
+    others = {"training code by loss": accuracy(judge, training.code), "few-shot bitwise": accuracy(judge, best.code)}
     if not args.searches_only:
         drawn = rows.train.select(sorted(random.Random(seed).sample(range(len(rows.train)), UNLABELLED)))
         others |= rivals(model, judge, few_shot, builder.evaluation(task, drawn), training.code, best, seed)
@@ -212,7 +211,6 @@ def rivals(
 ) -> dict[str, float]:
     """Accuracies of what else the same examples are good for: tuning, votes, calibration."""
     space = task_code_space(model)
-    accuracy = lambda code: judge.accuracies([code]).item()  # noqa: E731
     vectors = lambda code: model.prompt_vectors(torch.tensor([code]))[0].detach()  # noqa: E731
     others = {}
     generator = torch.Generator().manual_seed(seed)
@@ -233,16 +231,16 @@ def rivals(
 
     blind = CodeScorer(model, unlabelled)
     vote = CodeEnsemble(blind).run()
-    others["Code Ensemble"] = accuracy(vote.code)
+    others["Code Ensemble"] = accuracy(judge, vote.code)
     pseudo = CodeScorer(model, pseudo_labelled(unlabelled, vote.pseudo_labels, vote.margins))
     refined = BitwiseSearch(pseudo, space, start_codes=vote.code, seed=seed, max_evaluations=100, progress=False).run()
-    others["Code Ensemble, refined by bitwise search of 100"] = accuracy(refined.code)
+    others["Code Ensemble, refined by bitwise search of 100"] = accuracy(judge, refined.code)
     voters = torch.tensor([each.code for each in best.top])
     vote = CodeEnsemble(blind, codes=voters, num_codes=len(voters)).run()
     rows = [*few_shot, *pseudo_labelled(unlabelled, vote.pseudo_labels, vote.margins, weight=0.5)]
     both = CodeScorer(model, [{key: value for key, value in row.items() if key != "row"} for row in rows])
     joint = BitwiseSearch(both, space, start_codes=best.code, seed=seed, max_evaluations=60, progress=False).run()
-    others["few-shot bitwise, then 60 codes on unlabelled rows too"] = accuracy(joint.code)
+    others["few-shot bitwise, then 60 codes on unlabelled rows too"] = accuracy(judge, joint.code)
 
     # An input without content: the end token alone.
     nothing = PromptScorer(model, [{**few_shot[0], "input_ids": [model.config.text_config.eos_token_id]}])
@@ -277,6 +275,11 @@ def course(result: BitwiseSearchResult) -> list[tuple[float, float, list[int]]]:
     return points
 
 
+def accuracy(judge: CodeScorer, code: list[int]) -> float:
+    """Of one code, on the test rows."""
+    return judge.accuracies([code]).item()
+
+
 def accuracy_of(scores: torch.Tensor, judge: CodeScorer) -> float:
     """Share of right answers; scores `(num_examples, num_choices)`."""
     return (first_argmax(scores) == judge.prompt_scorer.answers).double().mean().item()
@@ -297,8 +300,9 @@ def report(rows: list[dict], budgets: list[int]) -> str:
         f"{sum(row['cpu_seconds'] for row in rows) / 60:.0f} CPU minutes.",
         "",
         "| search | " + " | ".join(f"accuracy at {budget}" for budget in budgets)
-        + " | few-shot loss at the end | median cost of the default's loss (reached) | better / worse than the default |",
-        "|---" * (len(budgets) + 4) + "|",
+        + " | few-shot loss at the end | median cost of the default's loss (reached) | better / worse than the default "
+        "| CPU seconds of a whole search |",
+        "|---" * (len(budgets) + 5) + "|",
     ]  # fmt: skip
     for name in rows[0]["searches"]:
         of_name = [row["searches"][name] for row in rows]

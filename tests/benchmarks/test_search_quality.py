@@ -43,3 +43,17 @@ def test_the_course_of_a_search(search_quality):
     # A pruned code counts as far as it went; a backward pass, at the start and after an improvement, as three.
     expected = [(1, 3.0, [0]), (4.5, 3.0, [0]), (5.5, 1.0, [3]), (9.5, 1.0, [3])]
     assert search_quality.course(result) == expected
+
+
+def test_every_row_of_a_table_has_its_columns(search_quality):
+    def of_search(seconds):
+        course = {"at_budgets": [[50, 1.0, 0.5], [100, 0.5, 0.6]], "cost_of_default": 80, "total_cost": 100}
+        return course | {"cpu_seconds": seconds, "normalized_loss": 0.5}
+
+    searches = {search_quality.DEFAULT: of_search(3.0), "bitwise, paper's loss": of_search(None)}
+    row = {"searches": searches, "others": {"training code by loss": 0.4}, "start_loss": 1.0, "cpu_seconds": 9.0}
+    rows = [{"seed": seed, "task": task, **row} for seed in (0, 1) for task in ("a", "b")]
+    tables = [block.splitlines() for block in search_quality.report(rows, [50, 100]).split("\n\n")[1:]]
+    assert len(tables) == 3
+    for table in tables:
+        assert len({line.count("|") for line in table}) == 1, table
