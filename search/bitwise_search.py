@@ -276,9 +276,12 @@ class BitwiseSearch:
     def _show(self, step: int, best: ScoredCode) -> None:
         """Show how far it is: if nothing better turns up, all codes next to the best and the coming starts are left."""
         evaluations = self._evaluations
+        if evaluations.hidden:  # counting takes milliseconds for every start
+            return
+        bounds = [(code, evaluations.value(code)) for code in (tuple(best.code), *self._starts_left)]
         left = sum(
-            evaluations.is_open(varied(code, position, value), evaluations.value(code))
-            for code in (tuple(best.code), *self._starts_left)
+            evaluations.is_open(varied(code, position, value), bound)
+            for code, bound in bounds
             for position, values in enumerate(self.code_space)
             for value in values
         )

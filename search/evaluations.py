@@ -71,10 +71,10 @@ class Evaluations:
             return self._file.finished
 
         self._finished = deque([] if trace_path is None else on_main_process(open_trace))
-        hidden = not (progress and is_main_process())
+        self.hidden = not (progress and is_main_process())
         # The mean speed (smoothing 0) of this run, to which `initial` codes of earlier runs do not count.
         self._bar = tqdm(
-            total=max_evaluations, unit="code", desc=description, disable=hidden, smoothing=0, bar_format=BAR
+            total=max_evaluations, unit="code", desc=description, disable=self.hidden, smoothing=0, bar_format=BAR
         )
 
     def close(self) -> None:

@@ -456,13 +456,13 @@ def test_what_is_left_holds_for_the_coming_starts_too():
     def two_optima(scorer, codes):
         return torch.minimum(distance_to([0, 0, 0, 0])(None, codes), 1 + distance_to([5, 5, 5, 5])(None, codes))
 
-    search, seen = watched(two_optima, start_codes=[[0, 0, 0, 0], [5, 5, 5, 5]], **QUIET)
+    search, seen = watched(two_optima, start_codes=[[0, 0, 0, 0], [5, 5, 5, 5]])
     result = search.run()
     assert {total for _, total in seen[1:]} == {result.evaluations} == {2 + 20 + 20}
 
 
 def test_a_budget_bounds_what_is_left():
-    search, seen = watched(distance_to([0, 0, 0, 0]), start_codes=[0, 0, 0, 0], max_evaluations=9, **QUIET)
+    search, seen = watched(distance_to([0, 0, 0, 0]), start_codes=[0, 0, 0, 0], max_evaluations=9)
     search.run()
     assert {total for _, total in seen} == {9}
 
