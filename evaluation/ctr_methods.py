@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.protocol import Judge, TemplateExamples, file_name_of, inputs_of, with_common_rows
+from evaluation.protocol import Judge, TemplateExamples, file_name_of, with_common_rows
 from evaluation.report import Score
 from modeling_ctr import CTRForConditionalGeneration
 from search import (
@@ -82,6 +82,7 @@ class FoundCode:
 def search_dataset(
     model: CTRForConditionalGeneration,
     examples: Sequence[TemplateExamples],
+    inputs: dict[str, Any],
     settings: SearchSettings,
     seed: int,
     output_dir: Path,
@@ -89,14 +90,14 @@ def search_dataset(
     """Find codes for one held-out data set by every search of the settings.
 
     Results and traces are written into `output_dir` as they come; what is finished is not computed again, unless the
-    model or the examples are others by now.
+    model or the examples are others by now, as `inputs` tells (see [`evaluation.protocol.inputs_of`]).
 
     Raises:
         DataError: Code Ensemble is asked for and a task has no answer choices.
     """
     finished = output_dir / "found_codes.json"
     kept = on_main_process(lambda: json.loads(finished.read_text(encoding="utf-8")) if finished.is_file() else None)
-    asked = {**inputs_of(model, examples), "settings": asdict(settings)}
+    asked = {**inputs, "settings": asdict(settings)}
     if kept is not None and kept.get("asked") == asked:
         return [FoundCode(**found) for found in kept["found"]]
     if settings.votes:

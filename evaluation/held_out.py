@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedModel
 from transformers.utils import logging
@@ -70,8 +71,9 @@ def evaluate_held_out(
 ) -> list[Score]:
     """Run the methods of the settings that fit the model, on each data set, and write reports into `output_dir`.
 
-    Codes found and prompts tuned from a code with the first seed are added to a CTR model. What an interrupted run finished is not computed again.
-    Of several processes all call this, share the work, and return the same; the main one writes.
+    Codes found and prompts tuned from a code with the first seed are added to a CTR model. What an interrupted run
+    finished is not computed again. Of several processes all call this, share the work, and return the same; the main
+    one writes.
 
     Args:
         model: A CTR model, or a plain language model, which is then the T0 baseline.
@@ -102,13 +104,14 @@ def evaluate_held_out(
             logger.info(f"{dataset}, few-shot seed {seed}")
             folder = output_dir / "held_out" / dataset.replace("/", "_") / f"seed_{seed}"
             examples = held_out_examples(of_dataset, rows, builder, settings.draws, seed)
+            inputs = inputs_of(model, examples)
             found: list[ctr_methods.FoundCode] = []
             if isinstance(model, CTRForConditionalGeneration):
-                found = ctr_methods.search_dataset(model, examples, settings.search, seed, folder)
+                found = ctr_methods.search_dataset(model, examples, inputs, settings.search, seed, folder)
                 if seed == settings.seeds[0]:
                     add_codes(model, dataset, found)
             if settings.draws.judged:
-                scores += _scores_of(model, examples, found, builder, settings, judges, seed, folder)
+                scores += _scores_of(model, examples, inputs, found, builder, settings, judges, seed, folder)
                 if seed == settings.seeds[0] and CODE_TUNING in settings.tuning.methods:
                     add_tuned_prompts(model, examples, folder)
                 if is_main_process():  # after each, so that an interrupted run leaves a report of what it did
@@ -145,6 +148,7 @@ def tuning_path(folder: Path, method: str, template: str) -> Path:
 def _scores_of(
     model: PreTrainedModel,
     examples: Sequence[TemplateExamples],
+    inputs: dict[str, Any],
     found: Sequence[ctr_methods.FoundCode],
     builder: FeatureBuilder,
     settings: HeldOutSettings,
@@ -157,7 +161,7 @@ def _scores_of(
     What is kept counts as long as the model, the examples and the settings are those of now.
     """
     finished = folder / "scores.json"
-    asked = json.loads(json.dumps({**inputs_of(model, examples), "settings": asdict(settings)}))
+    asked = json.loads(json.dumps({**inputs, "settings": asdict(settings)}))
     kept = kept_scores(finished)
     if kept is not None and kept[1] == asked:
         return kept[0]
