@@ -44,9 +44,8 @@ class Codebook:
     @classmethod
     def of_model(cls, model: CTRForConditionalGeneration, title: str) -> "Codebook":
         config = model.config
-        names = [*config.task_names, *config.added_task_codes]
-        codes = [*model.task_codes().tolist(), *config.added_task_codes.values()]
-        return cls(title, names, np.array(codes), config.num_tasks, config.codebook_size)
+        codes = config.codes_by_name(model.task_codes().tolist())
+        return cls(title, list(codes), np.array(list(codes.values())), config.num_tasks, config.codebook_size)
 
     @property
     def labels(self) -> list[str]:

@@ -113,6 +113,10 @@ class CTRConfig(PreTrainedConfig):
             )
         return super().from_dict(config_dict, **kwargs)
 
+    def codes_by_name(self, task_codes: list[list[int]]) -> dict[str, list[int]]:
+        """The codes of all tasks that have one: the training tasks', which are given in their order, then the added."""
+        return dict(zip(self.task_names, task_codes, strict=True)) | self.added_task_codes
+
     def _check_backbone(self) -> None:
         if self.text_config.model_type not in SUPPORTED_BACKBONES:
             raise ValueError(

@@ -129,8 +129,7 @@ def write_original_checkpoint(model: CTRForConditionalGeneration, destination: s
     for name in ("latest", "latest_checkpointed_iteration.txt"):
         (destination / name).write_text(str(step))
     (destination / TASK_NAMES_FILE).write_text(json.dumps(model.config.task_names, indent=4))
-    codes = dict(zip(model.config.task_names, model.task_codes().tolist(), strict=True))
-    codes.update(model.config.added_task_codes)
+    codes = model.config.codes_by_name(model.task_codes().tolist())
     (destination / f"codebok_step{step}.json").write_text(
         json.dumps({name: str(code) for name, code in codes.items()}, indent=4)
     )

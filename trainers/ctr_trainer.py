@@ -244,6 +244,6 @@ def write_task_codes(config: CTRConfig, task_codes: torch.Tensor, path: Path) ->
     Args:
         task_codes: The training tasks' codes, `(num_tasks, code_length)`.
     """
-    codes = dict(zip(config.task_names, task_codes.tolist(), strict=True))
-    lines = [f"  {json.dumps(name)}: {code}" for name, code in (codes | config.added_task_codes).items()]
+    codes = config.codes_by_name(task_codes.tolist())
+    lines = [f"  {json.dumps(name)}: {code}" for name, code in codes.items()]
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
