@@ -11,14 +11,17 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from modeling_ctr import CTRForConditionalGeneration
+from trainers.checkpoints import last_whole_checkpoint
 
 TESTS = Path(__file__).parent
 REPOSITORY = TESTS.parents[1]
 # Sums are made in another order. Epsilon keeps AdamW from blowing that up where gradients vanish.
 TOLERANCE = 2e-6
+TUNED = "another/tuned"  # a prompt that the model has beside its codes; training leaves it as it is
 SETTINGS = {
     "stage": 2,
     "learning_rate": 0.01,
@@ -57,22 +60,34 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def launch(folder, mixture, build) -> Callable[..., None]:
-    """`launch(processes, {name: arguments or (arguments, checkpoint)})`: runs end in `folder / name`."""
+    """`launch(processes, {name: arguments or (arguments, checkpoint)})`: runs end in `folder / name`.
+
+    `model` is another folder than `folder / "model"`. With `die_writing`, the end of a file's path, a process kills
+    itself in the midst of it.
+    """
     if not (folder / "model").exists():
-        build().save_pretrained(folder / "model")
+        model = build()
+        model.add_tuned_task(TUNED, torch.randn(model.config.code_length, model.config.text_config.hidden_size))
+        model.save_pretrained(folder / "model")
         mixture.save_to_disk(folder / "data")
 
-    def launch(processes: int, runs: dict[str, dict | tuple[dict, Path]]) -> None:
+    def launch(
+        processes: int,
+        runs: dict[str, dict | tuple[dict, Path | bool]],
+        model: Path = folder / "model",
+        die_writing: str | None = None,
+    ) -> None:
         listed = []
         for name, run in runs.items():
             arguments, checkpoint = run if isinstance(run, tuple) else (run, None)
             on_cpu = {} if "fsdp" in arguments or "deepspeed" in arguments else {"use_cpu": True}
             listed.append(
                 {
-                    "model": str(folder / "model"),
+                    "model": str(model),
                     "data": str(folder / "data"),
                     "arguments": SETTINGS | on_cpu | arguments | {"output_dir": str(folder / name)},
-                    "resume": checkpoint and str(checkpoint),
+                    "resume": str(checkpoint) if isinstance(checkpoint, Path) else checkpoint,
+                    "die_writing": die_writing,
                 }
             )
         (folder / "runs.json").write_text(json.dumps(listed))
@@ -84,7 +99,7 @@ def launch(folder, mixture, build) -> Callable[..., None]:
             text=True,
             timeout=900,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert (done.returncode == 0) == (die_writing is None), done.stdout + done.stderr
 
     return launch
 
@@ -111,6 +126,7 @@ def assert_same_run(one: Path, other: Path, processes: int) -> None:
     assert difference < TOLERANCE
     start = load_file(one.parent / "model" / "model.safetensors")
     assert max((weights[name] - start[name]).abs().max().item() for name in weights) > 1000 * TOLERANCE
+    assert [torch.equal(weights[name], start[name]) for name in weights if "tuned_prompts" in name] == [True]
     for entry, expected_entry in (
         (result["metrics"], expected["metrics"]),
         (last_losses(result), last_losses(expected)),
@@ -147,6 +163,18 @@ def test_two_processes_resume_in_the_second_epoch(launch, folder):
     launch(1, {"one-later": later})
     launch(2, {"ddp-later": (later | {"per_device_train_batch_size": 4}, folder / "one-later" / "checkpoint-14")})
     assert_same_run(folder / "one-later", folder / "ddp-later", processes=2)
+
+
+def test_two_processes_of_which_one_is_killed_end_bit_identical(launch, folder, build):
+    build(dropout=0.1).save_pretrained(folder / "dropout")
+    settings = {"per_device_train_batch_size": 4, "save_steps": 2}
+    # The other process has written all that it has to write by then, or waits.
+    launch(2, {"killed": settings}, folder / "dropout", die_writing="checkpoint-6/rng_state_1.pth")
+    assert last_whole_checkpoint(folder / "killed") == folder / "killed" / "checkpoint-4"
+    assert (folder / "killed" / "checkpoint-6" / "optimizer.pt").exists()
+    launch(2, {"killed": (settings, True), "whole": settings}, folder / "dropout")
+    final, expected = (load_file(folder / name / "model.safetensors") for name in ("killed", "whole"))
+    assert all(torch.equal(final[name], expected[name]) for name in expected)
 
 
 def test_fsdp2_trains_as_one_process(one, launch, folder):

@@ -1,7 +1,7 @@
 """Train in a process of its own, or in several: `train_process.py runs.json`.
 
 The file lists runs, done one after the other. Each names a model directory, a data set directory, training arguments
-and the checkpoint to resume from; `die_writing` names a file of a checkpoint in whose midst the process kills itself.
+and the checkpoint to resume from; `die_writing` ends the path of a file in whose midst the process kills itself.
 Weights, log and evaluation end up in its `output_dir`.
 """
 
@@ -43,7 +43,7 @@ def kill_when_half_written(name: str) -> None:
 
     def half_save(value: Any, path: Any, *args: Any, **kwargs: Any) -> None:
         save(value, path, *args, **kwargs)
-        if Path(path).name == name:
+        if str(path).endswith(name):
             os.truncate(path, os.path.getsize(path) // 2)
             os.kill(os.getpid(), signal.SIGKILL)
 
