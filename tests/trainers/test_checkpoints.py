@@ -85,6 +85,32 @@ def test_directory_that_cannot_be_written_is_named(build, train, tmp_path):
         train(build(), output_dir=str(tmp_path), stage=1, save_strategy="steps", save_steps=4)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() == 0 and shutil.which("setpriv") is None, reason="root may write everywhere")
+def test_read_only_directory_is_said_and_leaves_the_previous_checkpoint(build, mixture, train, tmp_path):
+    run, file = tmp_path / "run", tmp_path / "runs.json"
+    settings = {"output_dir": str(run), "save_strategy": "steps", "save_steps": 4, "report_to": "none"}
+    train(build(), stage=1, max_steps=4, **settings)
+    build().save_pretrained(tmp_path / "model")
+    mixture.save_to_disk(tmp_path / "data")
+    arguments = settings | {"stage": 1, "max_steps": 8, "use_cpu": True}
+    single = {"model": str(tmp_path / "model"), "data": str(tmp_path / "data"), "arguments": arguments, "resume": True}
+    file.write_text(json.dumps([single]))
+    without_power = ["setpriv", "--bounding-set", "-dac_override"] if os.geteuid() == 0 else []
+    run.chmod(0o555)
+    done = subprocess.run(
+        [*without_power, sys.executable, str(TESTS / "train_process.py"), str(file)],
+        env=os.environ | {"PYTHONPATH": str(TESTS.parents[1]), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    run.chmod(0o755)
+    assert done.returncode == 1
+    assert f"OSError: The checkpoint of step 8 could not be written to '{run}'" in done.stderr
+    assert last_whole_checkpoint(run) == run / "checkpoint-4"
+
+
 class Spoil(TrainerCallback):
     """Makes the model much worse after four steps."""
 
