@@ -180,6 +180,34 @@ class SearchArguments:
         metadata={"help": "Only join the reports of these runs' output directories into one, in `output_dir`."},
     )
 
+    @property
+    def finds_codes(self) -> bool:
+        return any(
+            (self.do_code_ensemble, self.do_refined_ensemble, self.do_bitwise_search, self.do_population_search)
+        )
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether anything looks at labelled examples."""
+        return any((self.do_bitwise_search, self.do_population_search, self.do_prompt_selection, self.tuning))
+
+    @property
+    def needs_votes(self) -> bool:
+        """Whether anything looks at unlabelled ones."""
+        return any(
+            (self.do_code_ensemble, self.do_refined_ensemble, self.do_prompt_selection, self.templates_per_dataset)
+        )
+
+
+SEARCH_COUNTS = (
+    "num_codes",
+    "search_epochs",
+    "num_starts",
+    "max_evaluations",
+    "tuning_steps",
+    "templates_per_dataset",
+)
+TASK_COUNTS = ("max_source_length", "max_target_length", "max_examples_per_dataset", "max_eval_samples")
 
 Arguments = tuple[ModelArguments, TaskArguments, SearchArguments, CTRTrainingArguments]
 
@@ -188,20 +216,44 @@ def parse_arguments(argv: list[str]) -> Arguments:
     """Flags, or a JSON or YAML file of them followed by flags that override it.
 
     Raises:
-        ValueError: The file has an unknown key, or a flag that is always needed is missing.
+        ValueError: The file is no such file, a flag that is always needed is missing, or flags do not go together.
     """
     parser = HfArgumentParser((ModelArguments, TaskArguments, SearchArguments, CTRTrainingArguments))
     if argv and argv[0].endswith((".json", ".yaml", ".yml")):
         path, *argv = argv
-        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))  # JSON is YAML
-        known = {action.dest for action in parser._actions}
-        if unknown := sorted(set(settings) - known):
-            raise ValueError(f"{path} has the unknown key(s) {', '.join(unknown)}; see `run_ctr.py --help`.")
-        parser.set_defaults(**settings)
+        parser.set_defaults(**_settings_of_file(path, parser))
     arguments = parser.parse_args_into_dataclasses(argv)
-    model, tasks, search, training = arguments
-    if search.do_report:
-        return arguments
+    if not arguments[2].do_report:
+        _check(*arguments)
+    return arguments
+
+
+def _settings_of_file(path: str, parser: HfArgumentParser) -> dict[str, object]:
+    """What a file says; checked like the words of flags, as far as argparse leaves defaults unchecked."""
+    try:
+        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))  # JSON is YAML
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not readable YAML: {error}") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path} holds no flags: it must be a mapping such as `num_shots: 32`.")
+    actions = {action.dest: action for action in parser._actions}
+    if unknown := sorted(set(settings) - set(actions)):
+        raise ValueError(f"{path} has the unknown key(s) {', '.join(unknown)}; see `run_ctr.py --help`.")
+    for name, value in settings.items():
+        values = value if isinstance(value, list) else [] if value is None else [value]
+        if actions[name].nargs == "+":
+            settings[name] = values
+        choices = actions[name].choices
+        for each in values:
+            if choices and each not in choices:
+                raise ValueError(f"{path}: `{name}` is {each!r}; choose from {', '.join(map(str, choices))}.")
+    return settings
+
+
+def _check(
+    model: ModelArguments, tasks: TaskArguments, search: SearchArguments, training: CTRTrainingArguments
+) -> None:
+    """Raises a ValueError where flags are missing or do not go together, before anything is loaded."""
     if model.model_name_or_path is None:
         raise ValueError("Say which model to start from: `--model_name_or_path`.")
     if model.method == "t0" and training.do_train and training.stage != 2:
@@ -211,9 +263,7 @@ def parse_arguments(argv: list[str]) -> Arguments:
             f"Weights in {model.dtype} lose the small updates of `--stage 2`: give `--bf16 True` instead of `--dtype`, "
             "which computes in half precision and keeps them in float32."
         )
-    if model.method == "t0" and any(
-        (search.do_code_ensemble, search.do_refined_ensemble, search.do_bitwise_search, search.do_population_search)
-    ):
+    if model.method == "t0" and search.finds_codes:
         raise ValueError("`--method t0` has no codes to search: its counterpart is `--do_prompt_selection`.")
     if model.method == "t0" and tasks.tasks and not training.do_eval:
         raise ValueError("`--method t0` has nothing to do on held-out tasks without `--do_eval`.")
@@ -224,7 +274,27 @@ def parse_arguments(argv: list[str]) -> Arguments:
             f"`--tuning {CODE_TUNING}` starts from the best training code, which `--do_bitwise_search` or "
             "`--do_population_search` finds: give one of them, too."
         )
-    return arguments
+    if training.do_train and not tasks.train_tasks:
+        raise ValueError("`--do_train` needs tasks to train on: name them with `--train_tasks`.")
+    held_out = search.finds_codes or search.do_prompt_selection or search.tuning
+    if held_out and not tasks.tasks:
+        raise ValueError("Searches and tuning are about held-out tasks: name them with `--tasks`.")
+    if not training.do_train and not (tasks.tasks and (held_out or training.do_eval)):
+        raise ValueError(
+            "There is nothing to do: give `--do_train` with `--train_tasks`, or `--tasks` with a search such as "
+            "`--do_bitwise_search`, or with `--do_eval`."
+        )
+    if search.tuning and not training.do_eval:
+        raise ValueError("`--tuning` is there to be compared with: give `--do_eval`, too.")
+    if not search.few_shot_seeds:
+        raise ValueError("`few_shot_seeds` is empty: give at least one.")
+    at_least_1 = {name: getattr(search, name) for name in SEARCH_COUNTS}
+    at_least_1 |= {name: getattr(tasks, name) for name in TASK_COUNTS}
+    at_least_1["num_shots"] = search.num_shots if search.needs_labels else None
+    at_least_1["num_unlabelled"] = search.num_unlabelled if search.needs_votes else None
+    for name, value in at_least_1.items():
+        if value is not None and value < 1:
+            raise ValueError(f"`--{name}` must be at least 1, but is {value}.")
 
 
 # What may differ between two runs in one `output_dir`: what is done, not how. The number of processes is free, so what
@@ -242,14 +312,19 @@ def keep_arguments(output_dir: Path, *arguments: object) -> None:
     """Write all arguments into `output_dir`, and refuse it where it holds a run with others.
 
     Raises:
-        ValueError: Some argument was another in the run whose results are there.
+        ValueError: Some argument was another in the run whose results are there, or its arguments cannot be read.
     """
     now: dict[str, object] = {}
     for part in arguments:
         now |= part.to_dict() if isinstance(part, CTRTrainingArguments) else asdict(part)
     path = output_dir / ARGUMENTS_NAME
     if path.is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(
+                f"'{path}' is damaged: choose another `output_dir`, or delete that one to start anew."
+            ) from error
         now_as_json = json.loads(json.dumps(now, default=str))
         for name in sorted(set(before) & set(now) - FREE_ARGUMENTS):
             if before[name] != now_as_json[name]:

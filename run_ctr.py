@@ -50,6 +50,8 @@ from trainers.model_card import eval_result
 
 logger = logging.getLogger("run_ctr")
 
+TRAINING_IS_FINISHED = "train_results.json"  # written once the model is
+
 
 def main(argv: list[str] | None = None) -> None:
     """Run what the flags ask for: training, then searches and evaluation, then the report and the push."""
@@ -74,9 +76,11 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError(f"'{min(known_already)}' is a training task and cannot be a held-out task as well.")
     with loading_errors(model_args.model_name_or_path):
         tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path, revision=model_args.model_revision)
-    trains_everything = training_args.do_train and training_args.stage == 2
+    # A training that an earlier run finished here is this run's as well, asked for again or not.
+    trains = training_args.do_train or (output_dir / TRAINING_IS_FINISHED).is_file()
+    trains_everything = trains and training_args.stage == 2
     dtype = "float32" if trains_everything and model_args.dtype == "auto" else model_args.dtype
-    model = load_model(model_args, train_tasks, dtype)
+    model = load_model(model_args, train_tasks, trains, dtype)
     check_tokenizer(tokenizer, model.get_input_embeddings().num_embeddings)
     builder = FeatureBuilder(
         tokenizer,
@@ -92,7 +96,7 @@ def main(argv: list[str] | None = None) -> None:
             loaded[task.dataset] = load_rows(task.dataset, task.source, task_args.data_dir)
         return loaded[task.dataset]
 
-    if training_args.do_train:
+    if trains:
         model = train(model, train_tasks, rows_of, builder, task_args, training_args)
     if held_out:
         settings = held_out_settings(search_args, task_args, training_args.do_eval)
@@ -130,8 +134,9 @@ def share(
         )
 
 
-def load_model(args: ModelArguments, train_tasks: list[Task], dtype: str) -> PreTrainedModel:
-    """With the method `ctr` a CTR model as it is, or a new one around a plain language model; with `t0` the latter.
+def load_model(args: ModelArguments, train_tasks: list[Task], trains: bool, dtype: str) -> PreTrainedModel:
+    """With the method `ctr` a CTR model as it is, or a new one to be trained around a plain language model; with `t0`
+    the latter.
 
     Raises:
         ValueError: A CTR model was made for other training tasks, or one is needed or given where it should not be.
@@ -144,6 +149,8 @@ def load_model(args: ModelArguments, train_tasks: list[Task], dtype: str) -> Pre
             raise ValueError(
                 f"'{args.model_name_or_path}' is a CTR model; `--method t0` takes the plain language model instead."
             )
+        if names and not trains:
+            raise ValueError("`--train_tasks` are named, but nothing was trained here: give `--do_train`, too.")
         return AutoModelForSeq2SeqLM.from_pretrained(args.model_name_or_path, **weights)
     if config.model_type == "ctr":
         if names and names != config.task_names:
@@ -152,7 +159,7 @@ def load_model(args: ModelArguments, train_tasks: list[Task], dtype: str) -> Pre
                 f"{len(names)} given: give the same training tasks in the same order, or start from a language model."
             )
         return CTRForConditionalGeneration.from_pretrained(args.model_name_or_path, **weights)
-    if not names:
+    if not (names and trains):
         raise ValueError(
             f"'{args.model_name_or_path}' is a plain language model without task codes: name `--train_tasks` and "
             "`--do_train`, or give a trained CTR model."
@@ -177,7 +184,7 @@ def train(
     args: CTRTrainingArguments,
 ) -> PreTrainedModel:
     """Train one stage, or the prompted baseline; go on where an interrupted run stopped; a finished one is loaded."""
-    if (Path(args.output_dir) / "train_results.json").is_file():
+    if (Path(args.output_dir) / TRAINING_IS_FINISHED).is_file():
         logger.info(f"'{args.output_dir}' holds the finished training; going on from there.")
         return type(model).from_pretrained(args.output_dir)
     rows = {}
@@ -258,12 +265,10 @@ def held_out_settings(args: SearchArguments, task_args: TaskArguments, judged: b
         max_evaluations=args.max_evaluations,
         max_seconds=args.max_search_seconds,
     )
-    needs_labels = search.needs_labels or args.do_prompt_selection or bool(args.tuning)
-    needs_votes = search.votes or args.do_prompt_selection or args.templates_per_dataset is not None
     return HeldOutSettings(
         draws=Draws(
-            num_shots=args.num_shots if needs_labels else 0,
-            num_unlabelled=args.num_unlabelled if needs_votes else 0,
+            num_shots=args.num_shots if args.needs_labels else 0,
+            num_unlabelled=args.num_unlabelled if args.needs_votes else 0,
             judged=judged,
             max_eval_samples=task_args.max_eval_samples,
             protocol=args.protocol,

@@ -135,13 +135,15 @@ def test_an_interrupted_run_goes_on(project, monkeypatch):
 
 
 def test_a_file_of_settings_and_flags_that_override_it(project):
-    settings = {"max_steps": 3, "learning_rate": "1e-2", "model_name_or_path": "from/file"}
+    settings = {"max_steps": 3, "learning_rate": "1e-2", "model_name_or_path": "from/file", "tasks": "sizes"}
     for name, text in (
         ("run.json", json.dumps(settings)),
         ("run.yaml", "\n".join(f"{k}: {v}" for k, v in settings.items())),
     ):
         (project / name).write_text(text)
-        model_args, *_, training_args = run_ctr.parse_arguments([str(project / name), "--max_steps", "7"])
+        words = [str(project / name), "--do_eval", "--max_steps", "7"]
+        model_args, task_args, _, training_args = run_ctr.parse_arguments(words)
+        assert task_args.tasks == ["sizes"]  # one of a list need not be written as a list
         assert (model_args.model_name_or_path, training_args.learning_rate, training_args.max_steps) == (
             "from/file",
             0.01,
@@ -218,7 +220,15 @@ def test_the_language_model_in_half_precision(project):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"tasks": ["sizes"]}, "is a plain language model without task codes: name `--train_tasks`"),
+        ({"tasks": ["sizes"], "do_eval": True}, "is a plain language model without task codes: name `--train_tasks`"),
+        (  # not searched with codes that were never trained
+            {**SEARCHES, "train_tasks": ["colours"]},
+            "is a plain language model without task codes: name `--train_tasks` and `--do_train`",
+        ),
+        (
+            {"method": "t0", "train_tasks": ["colours"], "tasks": ["sizes"], "do_eval": True},
+            "`--train_tasks` are named, but nothing was trained here: give `--do_train`",
+        ),
         ({**TRAINING, "train_tasks": ["colour"]}, "no task, data set or mixture 'colour'. Did you mean 'colours'"),
         ({**TRAINING, "tasks": ["colours/plain"], "do_bitwise_search": True}, "'colours/plain' is a training task"),
         ({**TRAINING, **SEARCHES, "num_shots": 100, "max_steps": 1}, "shots"),
@@ -235,10 +245,61 @@ def test_an_output_dir_of_another_run_is_refused(project):
         run_ctr.main(flags(project, **TRAINING | {"max_steps": 11}))
 
 
-def test_unknown_keys_of_a_file_are_named(project):
-    (project / "run.json").write_text(json.dumps({"leaning_rate": 1}))
-    with pytest.raises(ValueError, match=r"run\.json has the unknown key\(s\) leaning_rate"):
+def test_held_out_tasks_may_come_after_a_finished_training(project):
+    run_ctr.main(flags(project, **TRAINING, tasks=["sizes"]))
+    trained = CTRForConditionalGeneration.from_pretrained(project / "out")
+    run_ctr.main(flags(project, **TRAINING | SEARCHES | {"do_train": False}))
+    searched = CTRForConditionalGeneration.from_pretrained(project / "out")  # saved again, with the found codes
+    assert "sizes/plain" in searched.task_names
+    for name, weights in trained.state_dict().items():
+        assert torch.equal(weights, searched.state_dict()[name])
+
+
+def test_arguments_that_cannot_be_read_are_not_written_over(project):
+    run_ctr.main(flags(project, **TRAINING))
+    (project / "out" / "_arguments.json").write_text('{"half": ')
+    with pytest.raises(ValueError, match=r"_arguments\.json' is damaged"):
+        run_ctr.main(flags(project, **TRAINING | {"max_steps": 11}))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"leaning_rate": 1}', r"run\.json has the unknown key\(s\) leaning_rate"),
+        ('{"protocol": "orignal"}', r"run\.json: `protocol` is 'orignal'; choose from clean, original"),
+        ('{"tuning": ["lora", "lroa"]}', r"run\.json: `tuning` is 'lroa'; choose from prompt_tuning"),
+        ("[1]", r"run\.json holds no flags: it must be a mapping"),
+        ("", r"run\.json holds no flags"),
+        ('{"tasks": [', r"run\.json is not readable YAML"),
+    ],
+)
+def test_what_is_wrong_with_a_file_of_settings_is_said(project, content, message):
+    (project / "run.json").write_text(content)
+    with pytest.raises(ValueError, match=message):
         run_ctr.parse_arguments([str(project / "run.json")])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"do_train": True}, "`--do_train` needs tasks to train on: name them with `--train_tasks`"),
+        ({"do_bitwise_search": True}, "Searches and tuning are about held-out tasks: name them with `--tasks`"),
+        ({"tasks": ["sizes"]}, "There is nothing to do: give `--do_train`"),
+        ({"do_eval": True}, "There is nothing to do"),
+        ({**SEARCHES, "tuning": ["lora"]}, "`--tuning` is there to be compared with: give `--do_eval`"),
+        ({**SEARCHES, "num_shots": 0}, "`--num_shots` must be at least 1, but is 0"),
+        ({**SEARCHES, "num_unlabelled": -1}, "`--num_unlabelled` must be at least 1, but is -1"),
+        ({**SEARCHES, "templates_per_dataset": 0}, "`--templates_per_dataset` must be at least 1, but is 0"),
+        ({**SEARCHES, "max_eval_samples": 0}, "`--max_eval_samples` must be at least 1, but is 0"),
+    ],
+)
+def test_flags_that_leave_nothing_to_do_are_refused_before_anything_is_loaded(project, settings, message):
+    with pytest.raises(ValueError, match=message):
+        run_ctr.parse_arguments(flags(project, **settings))
+
+
+def test_no_labels_are_needed_without_a_method_that_looks_at_them(project):
+    run_ctr.parse_arguments(flags(project, tasks=["sizes"], do_code_ensemble=True, num_shots=0))
 
 
 def test_other_training_tasks_than_the_models_are_refused(project):
