@@ -12,6 +12,7 @@ from evaluation.report import Score
 from modeling_ctr import CTRForConditionalGeneration
 from search import (
     BitwiseSearch,
+    BitwiseSearchResult,
     CodeEnsemble,
     CodeScorer,
     PopulationSearch,
@@ -94,12 +95,14 @@ def search_dataset(
 
     Raises:
         DataError: Code Ensemble is asked for and a task has no answer choices.
+        ValueError: What an earlier run left is damaged.
+        KeyboardInterrupt: A search was interrupted; called again, this goes on with it.
     """
     finished = output_dir / "found_codes.json"
-    kept = on_main_process(lambda: json.loads(finished.read_text(encoding="utf-8")) if finished.is_file() else None)
+    kept = on_main_process(lambda: _kept_codes(finished) if finished.is_file() else None)
     asked = {**inputs, "settings": asdict(settings)}
-    if kept is not None and kept.get("asked") == asked:
-        return [FoundCode(**found) for found in kept["found"]]
+    if kept is not None and kept[1] == asked:
+        return kept[0]
     if settings.votes:
         for each in examples:
             if not each.task.has_choices:
@@ -118,6 +121,17 @@ def search_dataset(
     if is_main_process():
         finished.write_text(json.dumps(content, indent=1), encoding="utf-8")
     return found
+
+
+def _kept_codes(path: Path) -> tuple[list[FoundCode], dict[str, Any]]:
+    """What an earlier run found, and what it was asked."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return [FoundCode(**found) for found in content["found"]], content["asked"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"'{path}' is damaged: delete it, and run again; searches go on with their traces."
+        ) from error
 
 
 def few_shot_searches(
@@ -155,7 +169,7 @@ def few_shot_searches(
         )
     for method, search in searches.items():
         start = time.perf_counter()
-        result = search.run()
+        result = _completed(search)
         name = method.lower().replace(" ", "_")
         result.save(output_dir / f"{name}_{file_name}.json")
         of_search = {"evaluations": result.evaluations, "seconds": time.perf_counter() - start}
@@ -185,7 +199,7 @@ def searches_by_vote(
     if settings.refined_ensemble:
         rows = pseudo_labelled(unlabelled[names.index(vote.template)], vote.pseudo_labels, vote.margins)
         trace = output_dir / "refined_ensemble.jsonl"
-        refined = _bitwise_search(CodeScorer(model, rows), settings, seed, trace, start_codes=vote.code).run()
+        refined = _completed(_bitwise_search(CodeScorer(model, rows), settings, seed, trace, start_codes=vote.code))
         refined.save(output_dir / "refined_ensemble.json")
         cost["evaluations"] += refined.evaluations
         cost["seconds"] = time.perf_counter() - start
@@ -210,6 +224,14 @@ def _bitwise_search(
         **settings.budget,
         **start,
     )
+
+
+def _completed(search: BitwiseSearch | PopulationSearch) -> BitwiseSearchResult:
+    """The search's result; an interrupt that would end it early ends the run, which can go on with it later."""
+    result = search.run()
+    if result.stopped == "interrupted":
+        raise KeyboardInterrupt
+    return result
 
 
 def score_codes(judge: Judge, found: Sequence[FoundCode], calibrated: bool, seed: int) -> list[Score]:

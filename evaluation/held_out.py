@@ -83,11 +83,13 @@ def evaluate_held_out(
 
     Raises:
         DataError: A data set has too few rows, or a method does not fit its tasks.
+        ValueError: The names of two templates are the same as names of files.
     """
     scores: list[Score] = []
     about = {"model": model.name_or_path, "protocol": settings.draws.protocol, "few-shot seeds": list(settings.seeds)}
     for dataset in dict.fromkeys(task.dataset for task in tasks):
         of_dataset = [task for task in tasks if task.dataset == dataset]
+        require_own_files(of_dataset)
         rows = rows_of(of_dataset[0])
         if settings.templates_per_dataset is not None:
             of_dataset = most_varied_templates(
@@ -138,6 +140,15 @@ def add_tuned_prompts(model: CTRForConditionalGeneration, examples: Sequence[Tem
             model.remove_task(name)
         adapter = tuning_path(folder, CODE_TUNING, each.task.template.name)
         model.add_tuned_task(name, on_main_process(partial(load_prompt_adapter, adapter)))
+
+
+def require_own_files(tasks: Sequence[Task]) -> None:
+    """Raises a ValueError where two templates of a data set would write the same files."""
+    named: dict[str, Task] = {}
+    for task in tasks:
+        other = named.setdefault(file_name_of(task.template.name), task)
+        if other is not task:
+            raise ValueError(f"The files of {other.name!r} and {task.name!r} would have the same names: rename one.")
 
 
 def tuning_path(folder: Path, method: str, template: str) -> Path:

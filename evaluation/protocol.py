@@ -21,6 +21,7 @@ from evaluation.metrics import RankClassification, TextGeneration
 from evaluation.report import MAJORITY, Score
 from modeling_ctr import CTRForConditionalGeneration
 from search import CodeScorer, PromptScorer, batch_calibration, examples_fingerprint, model_fingerprint
+from search.prompt_scorer import autocast_around
 from search.scorer import first_argmax
 from tasks import DataError, FeatureBuilder, SplitRows, Task, few_shot_split
 
@@ -126,12 +127,17 @@ def held_out_examples(
 
 
 def inputs_of(model: PreTrainedModel, examples: Sequence[TemplateExamples]) -> dict[str, Any]:
-    """Digests of all that results on a data set come from, beside the settings; JSON values."""
+    """Digests of all that results on a data set come from, beside the settings; JSON values.
+
+    Results under a `torch.autocast` around the call come from its precision, too.
+    """
     digests = {}
     for each in examples:
         parts = (each.few_shot, each.unlabelled, each.evaluation)
         digests[each.task.template.name] = [None if part is None else examples_fingerprint(part) for part in parts]
-    return {"model": model_fingerprint(model), "examples": digests}
+    inputs = {"model": model_fingerprint(model), "examples": digests}
+    autocast = autocast_around(model.device)
+    return inputs if autocast is None else {**inputs, "autocast": str(autocast)}
 
 
 def with_common_rows(columns: Sequence[Dataset]) -> list[Dataset]:

@@ -92,6 +92,8 @@ def score_tuning(
             seed=seed,
             progress=False,
         )
+        if tuned.record.stopped == "interrupted":  # ends the run, or half a tuning would be scored and kept
+            raise KeyboardInterrupt
         steps, seconds = len(tuned.record.losses), time.perf_counter() - start
         save_prompt_adapter(tuned.vectors, model, adapter)
         answers = judge.answers_behind(tuned.vectors)

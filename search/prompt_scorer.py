@@ -54,7 +54,7 @@ class PromptScorer:
         progress: Show a bar over the pairs.
 
     Raises:
-        ValueError: There are no examples, or one is malformed; the message names it.
+        ValueError: There are no examples, or one is malformed; the message names it. Or the model has no weights.
     """
 
     def __init__(
@@ -70,9 +70,11 @@ class PromptScorer:
         self.device = self.language_model.get_input_embeddings().weight.device
         self._budget = TokenBudget(self.device, token_budget)
         self._gradient_budget = TokenBudget(self.device, token_budget, GRADIENT_TOKEN_BUDGET)
-        device_type = self.device.type
-        around = torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else None
-        self.autocast_dtype = autocast_dtype or around
+        if self.device.type == "meta":
+            raise ValueError(
+                "The model's weights are on the device 'meta', which holds none: load or move them first."
+            )
+        self.autocast_dtype = autocast_dtype or autocast_around(self.device)
         self.progress = progress
         self.pairs_scored = 0  # (prompt, example) pairs that went through the language model, in all processes
 
@@ -176,11 +178,15 @@ class PromptScorer:
         Returns:
             `(num_prompts, num_examples, max_choices)` on the CPU; -inf where an example has fewer choices, NaN where
             not wanted.
+
+        Raises:
+            ValueError: The language model gives NaN, of which a ranking would make some answer or other.
         """
         targets = self._required_choices()
         scores = self._scores(prompts, wanted, targets)
         slots = targets.slots.clamp(min=0).expand(scores.shape[0], -1, -1)
         scores = scores.gather(2, slots)
+        require_numbers(scores if wanted is None else scores[wanted])
         return scores.masked_fill((targets.slots < 0) & ~scores.isnan(), -math.inf)
 
     @torch.inference_mode()
@@ -452,6 +458,19 @@ class PromptScorer:
         end = min(len(widths), start + max(1, budget // width))
         long_enough = start + int((widths[start:end] >= (1 - MAX_PADDING) * width).sum())
         return long_enough if (long_enough - start) * width >= MIN_FILL * budget else end
+
+
+def require_numbers(scores: torch.Tensor) -> None:
+    """Raises a ValueError where some score is NaN."""
+    if scores.isnan().any():
+        raise ValueError(
+            "The language model's scores are not numbers (NaN). If it runs in float16, use bfloat16 or float32."
+        )
+
+
+def autocast_around(device: torch.device) -> torch.dtype | None:
+    """The dtype of the `torch.autocast` that one is in, if any."""
+    return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from modeling_ctr import CTRForConditionalGeneration
 
 from .code_space import check_codes
 from .fingerprints import model_fingerprint
-from .prompt_scorer import PromptScorer
+from .prompt_scorer import PromptScorer, require_numbers
 
 Codes = torch.LongTensor | Sequence[Sequence[int]]
 Key = tuple[int, ...]
@@ -181,10 +181,7 @@ class CodeScorer:
         if rows:
             new = [distinct[row] for row in rows]
             values = score(self._prompts(new), wanted[rows])
-            if values[wanted[rows]].isnan().any():
-                raise ValueError(
-                    "The language model's scores are not numbers (NaN). If it runs in float16, use bfloat16 or float32."
-                )
+            require_numbers(values[wanted[rows]])
             for row, key, value in zip(rows, new, values, strict=True):
                 mask = wanted[row].view(-1, *(1 for _ in shape))
                 memory[key] = torch.where(mask, value, known[row])

@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -8,20 +9,20 @@ from evaluation.ctr_methods import SearchSettings
 from evaluation.held_out import HeldOutSettings, evaluate_held_out
 from evaluation.protocol import Draws
 from evaluation.tuning_methods import TuningSettings
-from search import load_prompt_adapter
+from search import CodeScorer, Objective, load_prompt_adapter
 
 
 @pytest.fixture
 def run(tasks, rows, builder, tmp_path):
-    """`run(model, folder, bitwise_search, rows, tuning)`: scores of one held-out task, without their seconds."""
+    """`run(model, folder, bitwise_search, rows, tuning, tasks)`: scores of a held-out data set, without their seconds."""
 
-    def run(model, folder, bitwise_search=False, rows=rows, tuning="lora"):
+    def run(model, folder, bitwise_search=False, rows=rows, tuning="lora", tasks=tasks[:1]):
         settings = HeldOutSettings(
             draws=Draws(16, 20),
             search=SearchSettings(bitwise_search=bitwise_search, max_evaluations=10),
             tuning=TuningSettings((tuning,), steps=2),
         )
-        scores = evaluate_held_out(model, tasks[:1], lambda task: rows, builder, settings, tmp_path / folder)
+        scores = evaluate_held_out(model, tasks, lambda task: rows, builder, settings, tmp_path / folder)
         return [replace(score, seconds=0.0) for score in scores]
 
     return run
@@ -59,6 +60,56 @@ def test_a_search_of_another_model_is_not_continued(tiny_ctr_model, run):
     run(tiny_ctr_model(seed=0), "a", bitwise_search=True)
     with pytest.raises(ValueError, match="model"):
         run(tiny_ctr_model(seed=1), "a", bitwise_search=True)
+
+
+def test_results_in_another_precision_are_not_taken_up_again(tiny_ctr_model, run, tmp_path):
+    run(tiny_ctr_model(), "a")
+    before = times(tmp_path / "a")
+    with torch.autocast("cpu", torch.bfloat16):
+        of_half = run(tiny_ctr_model(), "a")
+        assert all(time > before[path] for path, time in times(tmp_path / "a").items())
+        before = times(tmp_path / "a")
+        assert run(tiny_ctr_model(), "a") == of_half and times(tmp_path / "a") == before
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "at_call", "tuning"),
+    [  # when the search has a best code, and the tuning a best prompt
+        (CodeScorer, "choice_log_likelihoods", 6, "lora"),
+        (Objective, "gradients", 2, "prompt_tuning"),
+    ],
+)
+def test_an_interrupted_search_or_tuning_ends_the_run_and_is_gone_on_with(
+    tiny_ctr_model, run, tmp_path, monkeypatch, owner, name, at_call, tuning
+):
+    whole = run(tiny_ctr_model(), "whole", bitwise_search=True, tuning=tuning)
+    calls, real = itertools.count(1), getattr(owner, name)
+
+    def interrupted(*args, **kwargs):
+        if next(calls) == at_call:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(owner, name, interrupted)
+        run(tiny_ctr_model(), "a", bitwise_search=True, tuning=tuning)
+    assert run(tiny_ctr_model(), "a", bitwise_search=True, tuning=tuning) == whole
+
+
+def test_found_codes_that_cannot_be_read_are_named(tiny_ctr_model, run, tmp_path):
+    run(tiny_ctr_model(), "a")
+    for damaged in ('{"found": [', "[]", '{"asked": {}, "found": [{"cod": [1]}]}'):
+        (tmp_path / "a" / "held_out" / "sizes" / "seed_42" / "found_codes.json").write_text(damaged)
+        with pytest.raises(ValueError, match=r"found_codes\.json' is damaged: delete it"):
+            run(tiny_ctr_model(), "a")
+
+
+def test_templates_whose_files_would_have_the_same_name_are_refused(tiny_ctr_model, run, tasks):
+    template = replace(tasks[0].template, name="plain?")
+    alike = [replace(tasks[0], name="sizes/plain?", template=template)]
+    alike.append(replace(alike[0], name="sizes/plain!", template=replace(template, name="plain!")))
+    with pytest.raises(ValueError, match=r"files of 'sizes/plain\?' and 'sizes/plain!' would have the same names"):
+        run(tiny_ctr_model(), "a", tasks=alike)
 
 
 def test_a_prompt_tuned_from_a_code_becomes_part_of_the_model(tiny_ctr_model, run, tmp_path):

@@ -280,6 +280,13 @@ def test_scores_that_are_not_numbers(model, examples, codes):
         model.backbone.lm_head.weight.fill_(math.nan)
     with pytest.raises(ValueError, match="NaN"):
         CodeScorer(model, examples).gold_losses(codes)
+    with pytest.raises(ValueError, match="NaN"):  # else the raw model's answers would be the first choice
+        PromptScorer(model, examples).choice_log_likelihoods()
+
+
+def test_a_model_without_weights(model, examples):
+    with pytest.raises(ValueError, match="on the device 'meta'"):
+        CodeScorer(model.to("meta"), examples)
 
 
 def test_fingerprints(model, examples):
