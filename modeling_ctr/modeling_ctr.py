@@ -3,9 +3,11 @@
 import dataclasses
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import nn
@@ -17,8 +19,9 @@ from transformers.utils import can_return_tuple
 from .codebook import TaskCodebook, TaskPrompt
 from .configuration_ctr import CTRConfig, check_code
 from .hub_errors import loading_errors
+from .offloading import bring_back
 from .prompt_encoder import CTREncoder, batch_size_of, prompt_attention_mask
-from .task_arguments import check_code_tensor, position_of, task_tensors
+from .task_arguments import as_tensor, check_code_tensor, position_of, task_tensors
 from .task_code_file import TaskCode, check_codebook, load_task_code
 
 
@@ -52,6 +55,7 @@ class CTRPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     # The choice of codes must not depend on the language model's precision, and what was tuned is kept as it was.
     _keep_in_fp32_modules_strict = ["task_codebook", "tuned_prompts"]
+    _keep_in_fp32_modules = _keep_in_fp32_modules_strict  # the one that quantisers look at
     _supports_sdpa = True
     _can_compile_fullgraph = True
 
@@ -103,6 +107,7 @@ class CTRPreTrainedModel(PreTrainedModel):
                 f"{list(found)}, but should be {list(expected)} ({len(info['mismatched_keys'])} such tensors); load it "
                 "with its own config."
             )
+        bring_back(model.task_codebook)
         return (model, info) if output_loading_info else model
 
 
@@ -110,7 +115,8 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
     """A seq2seq language model with a task codebook in front of its encoder.
 
     Tasks are given by `task_id` (training tasks, as in training), by `task_code` (any N integers), as `prompt_embeds`
-    (any vectors, such as a tuned prompt), by name in `generate(task=...)`, or by the config's `default_task`.
+    (any vectors, such as a tuned prompt), by name as `task` (one, or one for each input), or by the config's
+    `default_task`.
 
     `tuned_prompts`, `(number of tuned tasks, code_length, width)`, float32, are the vectors of `config.tuned_tasks`, in
     that order; None where there are none. They are not trained along with the model, but saved with it.
@@ -192,8 +198,8 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
             task_id: `(batch,)`, positions in `config.task_names`. Tasks may be mixed in a batch.
             task_code: `(batch, code_length)`, or `(code_length,)` for the whole batch.
             prompt_embeds: `(batch, prompt_length, width)`, or `(prompt_length, width)` for the whole batch: vectors to
-                stand in front of the input as they are. Exactly one of these three is given, or none where the config
-                has a `default_task` or `encoder_outputs` are given.
+                stand in front of the input as they are. Exactly one of these three or a name, `task=`, is given, or none
+                where the config has a `default_task` or `encoder_outputs` are given.
             encoder_outputs: What `get_encoder()` returned, prompt included; the task is then not looked at.
             labels: `(batch, target_length)`, -100 where there is no target.
 
@@ -202,10 +208,11 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
                 one has a wrong shape; also, for tensors on the CPU, if a value is out of range (elsewhere the look-up
                 fails).
         """
-        prompt = None
+        # Not among the arguments above: the Trainer would take a data set's column of that name for it.
+        task, prompt = kwargs.pop("task", None), None
         if encoder_outputs is None:
             batch_size = batch_size_of(input_ids, inputs_embeds)
-            prompt = self.task_prompt(batch_size, task_id, task_code, prompt_embeds)
+            prompt = self.task_prompt(batch_size, task_id, task_code, prompt_embeds, task)
             encoder_outputs = self.get_encoder()(
                 input_ids=input_ids,
                 attention_mask=attention_mask,
@@ -237,26 +244,23 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
             task_codes=None if prompt is None else prompt.task_codes,
         )
 
-    def generate(self, inputs: torch.Tensor | None = None, *args: Any, task: str | None = None, **kwargs: Any):
+    def generate(
+        self, inputs: torch.Tensor | None = None, *args: Any, task: str | Sequence[str] | None = None, **kwargs: Any
+    ):
         """`GenerationMixin.generate` for a task given by name, or by `task_id=`, `task_code=` or `prompt_embeds=`.
 
-        These are as in `forward`; ids may also be an int or a list of ints, codes a list of ints.
+        These are as in `forward`. Instead of one name there may be one for each input.
 
         Raises:
             ValueError: No input; no or more than one of `task`, `task_id`, `task_code` and `prompt_embeds`; an unknown
                 name, an id or a code value out of range, a wrong shape.
         """
         given = {name: kwargs.pop(name, None) for name in ("task_id", "task_code", "prompt_embeds")}
-        given = {name: value for name, value in given.items() if value is not None}
-        if task is not None:
-            if given:
-                raise ValueError("Give one of `task`, `task_id`, `task_code` and `prompt_embeds`, not several.")
-            given = self._arguments_of(task)
         if kwargs.get("encoder_outputs") is None:
             batch_size = batch_size_of(inputs, kwargs.get("input_ids"), kwargs.get("inputs_embeds"))
             # Checked on the CPU, once per call, so that a wrong value gets a message instead of a device assertion.
-            given = {name: torch.as_tensor(value).cpu() for name, value in given.items()}
-            kwargs |= self._task_tensors(batch_size, **given)
+            given = {name: as_tensor(name, value).cpu() for name, value in given.items() if value is not None}
+            kwargs |= self._task_tensors(batch_size, task, **given)
         return super().generate(inputs, *args, **kwargs)
 
     def choice_log_likelihoods(
@@ -303,20 +307,31 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
         task_id: torch.Tensor | None = None,
         task_code: torch.Tensor | None = None,
         prompt_embeds: torch.Tensor | None = None,
+        task: str | Sequence[str] | None = None,
     ) -> TaskPrompt:
         """Prompt vectors, codes and vq loss for a batch; the task as in `forward`."""
-        task = self._task_tensors(batch_size, task_id=task_id, task_code=task_code, prompt_embeds=prompt_embeds)
-        return TaskPrompt(task["prompt_embeds"]) if "prompt_embeds" in task else self.task_codebook(**task)
+        given = self._task_tensors(batch_size, task, task_id=task_id, task_code=task_code, prompt_embeds=prompt_embeds)
+        return TaskPrompt(given["prompt_embeds"]) if "prompt_embeds" in given else self.task_codebook(**given)
 
     def prompt_vectors(self, task_code: torch.LongTensor) -> torch.Tensor:
         """Codes `(num_codes, code_length)` -> prompt vectors `(num_codes, code_length, width)`, in the model's dtype."""
         check_code_tensor(task_code, self.config)
         return self.task_codebook.decode(task_code).to(self.get_input_embeddings().weight.dtype)
 
-    def _task_tensors(self, batch_size: int, **given: torch.Tensor | None) -> dict[str, torch.Tensor]:
-        """The task that is given, or else the default task, as `task_tensors` has it."""
-        if self.config.default_task is not None and all(value is None for value in given.values()):
-            given = self._arguments_of(self.config.default_task)
+    def _task_tensors(
+        self, batch_size: int, task: str | Sequence[str] | None, **given: torch.Tensor | None
+    ) -> dict[str, torch.Tensor]:
+        """The task that is given, by name or otherwise, or else the default task, as `task_tensors` has it."""
+        if all(value is None for value in given.values()):
+            task = self.config.default_task if task is None else task
+        elif task is not None:
+            raise ValueError("Give one of `task`, `task_id`, `task_code` and `prompt_embeds`, not several.")
+        if task is not None:
+            if not isinstance(task, str) and (not isinstance(task, Sequence) or len(task) != batch_size):
+                raise ValueError(
+                    f"`task` must be a name, or a list of {batch_size} names, one for each input, but is {task!r:.200}."
+                )
+            given = self._arguments_of(task)
         return task_tensors(self.config, batch_size, self._codebook_device, **given)
 
     @property
@@ -353,22 +368,29 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
             return self.tuned_prompts[self.config.tuned_tasks.index(name)]
         return self.task_codebook.decode(self.task_code_of(name))
 
-    def _arguments_of(self, name: str) -> dict[str, torch.Tensor]:
-        """What `forward` takes for the task of that name. Raises a ValueError for an unknown one."""
-        if name in self.config.task_names:
-            return {"task_id": torch.tensor(self.task_id_of(name), device=self._codebook_device)}
-        if name in self.config.tuned_tasks:
-            return {"prompt_embeds": self.task_vectors_of(name)}
-        return {"task_code": self.task_code_of(name)}
+    def _arguments_of(self, task: str | Sequence[str]) -> dict[str, torch.Tensor]:
+        """What `forward` takes for the task of that name, or for those of each input. A ValueError if one is unknown."""
+        if not isinstance(task, str):
+            if all(name in self.config.task_names for name in task):
+                return {
+                    "task_id": torch.tensor([self.task_id_of(name) for name in task], device=self._codebook_device)
+                }
+            vectors = {name: self.task_vectors_of(name) for name in set(task)}
+            return {"prompt_embeds": torch.stack([vectors[name] for name in task])}
+        if task in self.config.task_names:
+            return {"task_id": torch.tensor(self.task_id_of(task), device=self._codebook_device)}
+        if task in self.config.tuned_tasks:
+            return {"prompt_embeds": self.task_vectors_of(task)}
+        return {"task_code": self.task_code_of(task)}
 
-    def add_task(self, name: str, task_code: list[int] | torch.LongTensor) -> None:
+    def add_task(self, name: str, task_code: Sequence[int] | np.ndarray | torch.LongTensor) -> None:
         """Make a found code part of the model, and of every checkpoint saved from now on, under a new name.
 
         Raises:
             ValueError: The name is taken, or the code has another length or a value out of range.
         """
         self._check_new(name)
-        code = task_code.tolist() if isinstance(task_code, torch.Tensor) else list(task_code)
+        code = task_code.tolist() if isinstance(task_code, (torch.Tensor, np.ndarray)) else list(task_code)
         check_code(code, self.config.code_length, self.config.codebook_size, f"The code of '{name}'")
         self.config.added_task_codes = {**self.config.added_task_codes, name: code}
 

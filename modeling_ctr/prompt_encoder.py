@@ -1,6 +1,6 @@
 """Prompt vectors in front of what the language model's encoder reads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -35,9 +35,10 @@ class CTREncoder(nn.Module):
         task_code: torch.LongTensor | None = None,
         prompt_embeds: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
+        task: str | Sequence[str] | None = None,
         **kwargs: Any,
     ) -> BaseModelOutput:
-        """Encode `(batch, sequence_length)` inputs behind a task given by id, by code or as prompt vectors.
+        """Encode `(batch, sequence_length)` inputs behind a task given by id, by code, as prompt vectors or by name.
 
         `prompt_embeds` are `(batch, prompt_length, width)`, or `(prompt_length, width)` for the whole batch.
         The hidden states are `(batch, prompt_length + sequence_length, width)`.
@@ -48,7 +49,7 @@ class CTREncoder(nn.Module):
         """
         if self.task_prompt is not None:
             batch_size = batch_size_of(input_ids, inputs_embeds)
-            prompt_embeds = self.task_prompt(batch_size, task_id, task_code, prompt_embeds).prompt_vectors
+            prompt_embeds = self.task_prompt(batch_size, task_id, task_code, prompt_embeds, task).prompt_vectors
         if inputs_embeds is None:
             if attention_mask is not None:
                 input_ids = input_ids.gather(1, leading_padding_to_end(attention_mask))

@@ -2,21 +2,40 @@
 
 import difflib
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from .configuration_ctr import CTRConfig
 
 
+def as_tensor(name: str, value: Any) -> torch.Tensor:
+    """The argument `name` as a tensor. It is one, a list of them, or numbers in lists or an array.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    try:
+        if isinstance(value, (list, tuple)) and value and all(isinstance(row, torch.Tensor) for row in value):
+            return torch.stack(value)
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"`{name}` must hold numbers, in rows of one length, but is {value!r:.200}; names of tasks go to `task`."
+        ) from error
+
+
 def task_tensors(
     config: CTRConfig,
     batch_size: int,
     device: torch.device | str,
-    task_id: torch.Tensor | None = None,
-    task_code: torch.Tensor | None = None,
-    prompt_embeds: torch.Tensor | None = None,
+    task_id: Any = None,
+    task_code: Any = None,
+    prompt_embeds: Any = None,
 ) -> dict[str, torch.Tensor]:
     """The one that is given of `task_id`, `task_code` and `prompt_embeds`, by its name, checked, for every input.
+
+    Each may be a tensor, or what `as_tensor` makes one of.
 
     Args:
         config: Says what is in range.
@@ -32,12 +51,13 @@ def task_tensors(
     num_given = sum(given is not None for given in (task_id, task_code, prompt_embeds))
     if num_given == 0:
         raise ValueError(
-            "No task is given: pass `task_id`, `task_code` or `prompt_embeds` (or `task=` to `generate`), or set the "
-            "config's `default_task`."
+            "No task is given: pass `task_id`, `task_code` or `prompt_embeds` (or `task=`, a name), or set the config's "
+            "`default_task`."
         )
     if num_given > 1:
         raise ValueError("Give one of `task_id`, `task_code` and `prompt_embeds`, not several.")
     if task_id is not None:
+        task_id = as_tensor("task_id", task_id)
         if task_id.dim() == 0:
             task_id = task_id.expand(batch_size)
         if task_id.shape != (batch_size,):
@@ -47,6 +67,7 @@ def task_tensors(
         _check_range(task_id, config.num_tasks, "`task_id`", "tasks")
         return {"task_id": task_id.to(device)}
     if task_code is not None:
+        task_code = as_tensor("task_code", task_code)
         if task_code.dim() == 1:
             task_code = task_code.expand(batch_size, -1)
         if task_code.dim() != 2 or task_code.shape[0] != batch_size:
@@ -56,6 +77,7 @@ def task_tensors(
             )
         check_code_tensor(task_code, config)
         return {"task_code": task_code.to(device)}
+    prompt_embeds = as_tensor("prompt_embeds", prompt_embeds)
     if prompt_embeds.dim() == 2:
         prompt_embeds = prompt_embeds.expand(batch_size, -1, -1)
     width = config.text_config.hidden_size
@@ -82,7 +104,7 @@ def position_of(name: str, known: Sequence[str]) -> int:
     """Where a task's name stands among those known. Raises a ValueError, with names like it, if it does not."""
     if name in known:
         return known.index(name)
-    near = difflib.get_close_matches(name, known, n=3)
+    near = difflib.get_close_matches(str(name), known, n=3)
     hint = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else f"it has {len(known)} tasks."
     raise ValueError(f"This model has no task '{name}': {hint}")
 

@@ -54,12 +54,40 @@ def test_all_ways_to_name_a_task_agree(model, inputs):
         {"task_code": code},
         {"task_code": code.tolist()},
         {"task_code": code.repeat(3, 1)},
+        {"task_code": [code] * 3},
+        {"task_code": code.numpy()},
+        {"task": ["ag_news"] * 3},
     ]
     generated = [model.generate(**inputs, **way, **OPTIONS) for way in ways]
     model.config.default_task = "ag_news"
     generated.append(model.generate(inputs["input_ids"], attention_mask=inputs["attention_mask"], **OPTIONS))
     for other in generated[1:]:
         assert torch.equal(other, generated[0])
+
+
+def test_a_name_for_each_input(model, inputs):
+    inputs = inputs(model)
+    del inputs["task_id"]
+    model.add_task("rte", [7, 0, 3, 3])
+    model.add_tuned_task("cb", 2 * model.task_vectors_of("rte"))
+    for names in (["ag_news", "glue_mrpc", "ag_news"], ["cb", "ag_news", "rte"]):
+        for options in ({}, {"num_beams": 3, "num_return_sequences": 2}):
+            generated = model.generate(**inputs, task=names, **OPTIONS, **options)
+            per_input = len(generated) // 3
+            for row, name in enumerate(names):
+                one = {key: tensor[row : row + 1] for key, tensor in inputs.items()}
+                alone = model.generate(**one, task=name, **OPTIONS, **options)
+                together = generated[row * per_input : (row + 1) * per_input, : alone.shape[1]]
+                assert torch.equal(together, alone)
+
+
+@pytest.mark.parametrize("task", [["ag_news"], ["ag_news"] * 4, 2, ("glue_mrpc", "ag_news")])
+def test_another_number_of_names(task, tiny_ctr_model, inputs):
+    model = tiny_ctr_model("t5")
+    inputs = {name: tensor for name, tensor in inputs(model).items() if name != "task_id"}
+    for call in (model.generate, model, model.get_encoder()):
+        with pytest.raises(ValueError, match="`task` must be a name, or a list of 3 names, one for each input"):
+            call(**inputs, task=task)
 
 
 def test_cached_equals_uncached(model, inputs):

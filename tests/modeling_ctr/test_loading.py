@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, MarianConfig, MarianMTModel
+from transformers.quantizers.base import HfQuantizer
 
 from modeling_ctr import CTRConfig, CTRForConditionalGeneration
 
@@ -74,6 +75,40 @@ def test_device_map(device_map, model, tiny_batch, tmp_path):
     del batch["labels"]
     options = {"max_new_tokens": 3, "no_repeat_ngram_size": 1}
     assert torch.equal(loaded.generate(**batch, **options), model.generate(**batch, **options))
+
+
+OFFLOADED = {
+    "codebook": {"backbone": "cpu", "task_codebook": "disk", "tuned_prompts": "cpu"},
+    "a part of it": {
+        **{"backbone": "cpu", "task_codebook.task_embedding": "disk", "task_codebook.position_maps": "cpu"},
+        **{"task_codebook.code_vectors": "cpu", "task_codebook.prompt_decoder": "disk", "tuned_prompts": "cpu"},
+    },
+    "everything": {"": "disk"},
+}
+
+
+@pytest.mark.parametrize("device_map", OFFLOADED.values(), ids=list(OFFLOADED))
+def test_an_offloaded_codebook(device_map, tiny_ctr_model, tiny_batch, tmp_path):
+    model = tiny_ctr_model("t5-v1.1")
+    model.add_tuned_task("rte", torch.randn(4, 16))
+    model.save_pretrained(tmp_path / "model")
+    loaded = CTRForConditionalGeneration.from_pretrained(
+        tmp_path / "model", device_map=device_map, offload_folder=tmp_path / "offloaded"
+    )
+    assert torch.equal(loaded.task_codes(), model.task_codes())
+    batch = tiny_batch(model)
+    assert torch.equal(loaded(**batch).logits, model(**batch).logits)
+    batch = {"input_ids": batch["input_ids"], "max_new_tokens": 3, "no_repeat_ngram_size": 1}
+    for task in ("ag_news", "rte"):
+        assert torch.equal(loaded.generate(**batch, task=task), model.generate(**batch, task=task))
+    loaded.save_pretrained(tmp_path / "again")
+    assert_same_weights(CTRForConditionalGeneration.from_pretrained(tmp_path / "again"), model)
+
+
+@pytest.mark.parametrize("skipped", [None, ["lm_head"]])
+def test_quantisers_leave_the_codebook_alone(skipped, t5):
+    kept = HfQuantizer.get_modules_to_not_convert(t5, skipped, t5._keep_in_fp32_modules)
+    assert "task_codebook" in kept and "wo" in kept
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

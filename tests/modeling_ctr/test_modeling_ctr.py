@@ -1,5 +1,8 @@
 """The forward pass, losses and task registry, on very small models of every supported family."""
 
+import inspect
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -337,6 +340,13 @@ def test_add_task_refuses(name, code, message, t5):
     assert t5.config.added_task_codes == {}
 
 
+@pytest.mark.parametrize("as_given", [tuple, np.array, torch.tensor])
+def test_codes_may_be_arrays(as_given, t5, tmp_path):
+    t5.add_task("rte", as_given([0, 1, 2, 3]))
+    t5.save_pretrained(tmp_path)
+    assert CTRForConditionalGeneration.from_pretrained(tmp_path).task_code_of("rte").tolist() == [0, 1, 2, 3]
+
+
 def test_an_added_name_is_taken_as_well(t5):
     t5.add_task("rte", [0, 1, 2, 3])
     with pytest.raises(ValueError, match="There is already a task 'rte'"):
@@ -425,6 +435,38 @@ def test_prompt_vectors_check_their_codes(t5):
         t5.prompt_vectors(torch.tensor([[0, 1, 2, 8]]))
     with pytest.raises(ValueError, match="has 3 integers"):
         t5.prompt_vectors(torch.tensor([[0, 1, 2]]))
+
+
+@pytest.mark.parametrize(
+    "task",
+    [{"task": "ag_news"}, {"task": ["ag_news"] * 3}, {"task_id": 2}, {"task_id": [2, 2, 2]}, {"task_code": "a list"}],
+)
+def test_tasks_by_name_or_as_plain_numbers(task, tiny_ctr_model, tiny_batch):
+    model = tiny_ctr_model("t5", default_task="glue_mrpc")
+    batch = tiny_batch(model)
+    del batch["task_id"]
+    if "task_code" in task:
+        task = {"task_code": model.task_code_of("ag_news").tolist()}
+    expected = model(**batch, task_code=model.task_code_of("ag_news"))
+    output = model(**batch, **task)
+    assert torch.equal(output.logits, expected.logits)
+    del batch["labels"]
+    assert torch.equal(model.get_encoder()(**batch, **task)[0], output.encoder_last_hidden_state)
+
+
+@pytest.mark.parametrize(
+    "task", [{"task_id": "ag_news"}, {"task_id": ["ag_news"] * 3}, {"task_code": [[0, 1], [2]]}, {"task_code": "1 2"}]
+)
+def test_what_is_no_number_is_refused(task, t5, tiny_batch):
+    inputs = {"input_ids": tiny_batch(t5)["input_ids"]}
+    for call in (t5, t5.generate):
+        with pytest.raises(ValueError, match="must hold numbers, in rows of one length, but is .* go to `task`"):
+            call(**inputs, **task)
+
+
+def test_a_data_sets_column_is_not_taken_for_a_task(t5):
+    # The Trainer keeps the columns that the model's forward names; one of strings would break its collator.
+    assert "task" not in inspect.signature(t5.forward).parameters
 
 
 @pytest.mark.parametrize("default", ["ag_news", "rte"])
