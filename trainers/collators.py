@@ -1,5 +1,6 @@
 """Batches of tokenised examples, padded to the longest."""
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ LABEL_PADDING = -100
 
 @dataclass
 class CTRDataCollator:
-    """Pads `input_ids`, `labels` and, where present, `choice_ids`; other columns than its own are left out.
+    """Pads `input_ids` and, where present, `attention_mask`, `labels` and `choice_ids`; other columns are left out.
 
     Args:
         pad_token_id: Fills `input_ids`; `labels` and `choice_ids` are filled with -100.
@@ -25,27 +26,49 @@ class CTRDataCollator:
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """A batch of `input_ids` and `attention_mask` `(batch, source_length)`, `labels` `(batch, target_length)` and
         `task_id` `(batch,)`; with `choice_ids` `(batch, num_choices, choice_length)` and `answer` `(batch,)` where
-        any example has answer choices (-100 throughout and -1 for the others). All int64.
+        any example has answer choices (-100 throughout and -1 for the others). All int64. No `labels` where examples
+        have none, to predict them; an `answer` that is missing is -1.
+
+        Args:
+            features: Their columns may hold lists, arrays or tensors.
 
         Raises:
-            ValueError: A task id is not below `num_tasks`.
+            ValueError: A task id is no integer or not below `num_tasks`; a column is missing.
         """
+        for name in ("input_ids", "task_id"):
+            if name not in features[0]:
+                raise ValueError(
+                    f"Examples have no column '{name}', only {', '.join(features[0])}: they need `input_ids`, `task_id` "
+                    "(a position in the model's `task_names`) and, to be trained on, `labels`."
+                )
         batch = {
             "input_ids": _padded([f["input_ids"] for f in features], self.pad_token_id),
-            "attention_mask": _padded([[1] * len(f["input_ids"]) for f in features], 0),
-            "labels": _padded([f["labels"] for f in features], LABEL_PADDING),
-            "task_id": torch.tensor([f["task_id"] for f in features]),
+            "attention_mask": _padded([f.get("attention_mask", [1] * len(f["input_ids"])) for f in features], 0),
+            "task_id": torch.tensor([self._checked(f["task_id"]) for f in features]),
         }
-        wrong = [f["task_id"] for f in features if not 0 <= f["task_id"] < self.num_tasks]
-        if wrong:
+        if "labels" in features[0]:
+            batch["labels"] = _padded([f["labels"] for f in features], LABEL_PADDING)
+        choices = [[] if f.get("choice_ids") is None else f["choice_ids"] for f in features]
+        if any(len(c) for c in choices):
+            batch["choice_ids"] = pad_choices(choices)
+            batch["answer"] = torch.tensor(
+                [int(f.get("answer", -1)) if len(c) else -1 for f, c in zip(features, choices, strict=True)]
+            )
+        return batch
+
+    def _checked(self, task_id: Any) -> int:
+        try:
+            position = operator.index(task_id)
+        except TypeError as error:
             raise ValueError(
-                f"An example has task_id {wrong[0]}, but the model has only {self.num_tasks} tasks "
+                f"An example has task_id {task_id!r}, which is no integer; `model.task_id_of(name)` gives that of a name."
+            ) from error
+        if not 0 <= position < self.num_tasks:
+            raise ValueError(
+                f"An example has task_id {position}, but the model has only {self.num_tasks} tasks "
                 f"(0 to {self.num_tasks - 1}); was it made for another list of tasks?"
             )
-        if any(f.get("choice_ids") for f in features):
-            batch["choice_ids"] = pad_choices([f.get("choice_ids") or [] for f in features])
-            batch["answer"] = torch.tensor([f["answer"] if f.get("choice_ids") else -1 for f in features])
-        return batch
+        return position
 
 
 def pad_choices(choices: Sequence[Sequence[Sequence[int]]]) -> torch.Tensor:
@@ -55,9 +78,11 @@ def pad_choices(choices: Sequence[Sequence[Sequence[int]]]) -> torch.Tensor:
     padded = torch.full((len(choices), num_choices, length), LABEL_PADDING)
     for i, example in enumerate(choices):
         for j, choice in enumerate(example):
-            padded[i, j, : len(choice)] = torch.tensor(choice)
+            padded[i, j, : len(choice)] = torch.as_tensor(choice, dtype=torch.int64)
     return padded
 
 
 def _padded(sequences: Sequence[Sequence[int]], value: int) -> torch.Tensor:
-    return pad_sequence([torch.tensor(s) for s in sequences], batch_first=True, padding_value=value)
+    # The dtype is that of an empty sequence, too.
+    tensors = [torch.as_tensor(s, dtype=torch.int64) for s in sequences]
+    return pad_sequence(tensors, batch_first=True, padding_value=value)

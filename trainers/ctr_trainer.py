@@ -32,7 +32,7 @@ class CTRTrainer(MultitaskTrainer):
     """`MultitaskTrainer` for a [`CTRForConditionalGeneration`], or a peft model around one.
 
     Data sets have the columns `input_ids`, `labels` and `task_id`; evaluation sets may also have `choice_ids` and
-    `answer`, and then give accuracies.
+    `answer`, and then give accuracies. Those for `predict` need no `labels` and no `answer`.
 
     To the loss comes the vq loss, a mean over the examples of the global batch.
     """
@@ -47,8 +47,6 @@ class CTRTrainer(MultitaskTrainer):
         compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
         **kwargs: Any,
     ):
-        if isinstance(model, CTRForConditionalGeneration):
-            freeze_for_stage(model, args)
         if compute_metrics is None:
             compute_metrics = self.accuracies
         super().__init__(
@@ -59,7 +57,12 @@ class CTRTrainer(MultitaskTrainer):
             compute_metrics=compute_metrics,
             **kwargs,
         )
-        self.task_names = self._plain_model().config.task_names  # where `model_init` made the model, known only now
+        if isinstance(model, CTRForConditionalGeneration):
+            freeze_for_stage(model, args)
+        if model is None:  # `model_init` made it, so its tasks are known only now
+            self.task_names = self._plain_model().config.task_names
+            if data_collator is None:
+                self.data_collator.num_tasks = len(self.task_names)
         if self.is_fsdp_enabled:
             shard_codebook(self._plain_model())
         self._last_codes: torch.Tensor | None = None
@@ -120,12 +123,12 @@ class CTRTrainer(MultitaskTrainer):
         task_ids = inputs["task_id"]
         predicted = answers = torch.full_like(task_ids, -1)
         with torch.no_grad(), self.compute_loss_context_manager():
-            loss = self.compute_loss(model, inputs).mean().detach()
+            loss = self.compute_loss(model, inputs).mean().detach() if "labels" in inputs else None
             if "choice_ids" in inputs:
                 ctr_model = self._plain_model()
                 with whole_codebook(ctr_model.task_codebook):
                     scores = ctr_model.choice_log_likelihoods(
-                        inputs["input_ids"], inputs["choice_ids"], inputs["attention_mask"], task_id=task_ids
+                        inputs["input_ids"], inputs["choice_ids"], inputs.get("attention_mask"), task_id=task_ids
                     )
                 predicted, answers = scores.argmax(1), inputs["answer"]
         return loss, predicted, torch.stack([answers, task_ids], dim=1)

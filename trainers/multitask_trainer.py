@@ -56,13 +56,20 @@ class MultitaskTrainer(Seq2SeqTrainer):
         model: PreTrainedModel | nn.Module | None = None,
         args: CTRTrainingArguments | None = None,
         data_collator: Callable | None = None,
-        task_names: Sequence[str] = (),
+        *,
+        task_names: Sequence[str],
         **kwargs: Any,
     ):
-        self.task_names = list(task_names)
-        if data_collator is None and model is not None:
-            data_collator = CTRDataCollator(model.config.pad_token_id, len(self.task_names))
+        if not isinstance(args, CTRTrainingArguments):
+            raise ValueError(
+                f"`args` must be `CTRTrainingArguments`, with the stage to train, but is {type(args).__name__}."
+            )
+        if kwargs.get("compute_loss_func") is not None:
+            raise ValueError("`compute_loss_func` would not be called: override `compute_loss` in a subclass instead.")
         super().__init__(model=model, args=args, data_collator=data_collator, **kwargs)
+        self.task_names = list(task_names)
+        if data_collator is None:
+            self.data_collator = CTRDataCollator(self.model.config.pad_token_id, len(self.task_names))
         self._sigterm = SaveOnSigterm()
         if not args.enable_jit_checkpoint:
             self.add_callback(self._sigterm)

@@ -1,7 +1,8 @@
 """The order of training examples: random, but examples of like length side by side."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -10,8 +11,10 @@ from datasets import Dataset
 from torch.utils.data import Sampler
 
 
-def token_counts(dataset: Dataset, column: str) -> np.ndarray:
-    """Lengths of the lists in a column, `(num_rows,)`, int32. Reads where they start and end, not what is in them."""
+def token_counts(dataset: Dataset | Sequence[Mapping[str, Any]], column: str) -> np.ndarray:
+    """Lengths of the lists in a column, `(num_rows,)`, integers. Of a `Dataset` only where they start and end is read."""
+    if not isinstance(dataset, Dataset):
+        return np.array([len(dataset[i][column]) for i in range(len(dataset))])
     tables = dataset.select_columns(column).with_format("arrow").iter(batch_size=10_000)
     return np.concatenate([pc.list_value_length(table[column]).to_numpy() for table in tables])
 

@@ -105,3 +105,8 @@ def test_tokens_are_counted_where_rows_are_chosen_and_joined():
     rows = Dataset.from_dict({"labels": [[1] * length for length in (3, 0, 5, 2)]})
     joined = concatenate_datasets([rows, rows.select([2, 0])])
     assert token_counts(joined, "labels").tolist() == [3, 0, 5, 2, 5, 3]
+
+
+def test_tokens_are_counted_in_any_sequence_of_rows():
+    rows = [{"labels": [1] * length} for length in (3, 0, 5)]
+    assert token_counts(rows, "labels").tolist() == [3, 0, 5]

@@ -1,0 +1,123 @@
+"""The trainers as programs of one's own use them: other data sets, collators, models made late, prediction."""
+
+import pytest
+import torch
+from datasets import Dataset
+from torch.utils.data import ConcatDataset, IterableDataset, Subset
+from transformers import DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments
+
+from trainers import CTRTrainer, CTRTrainingArguments, MultitaskTrainer
+
+PLAIN = {"report_to": "none", "use_cpu": True, "disable_tqdm": True, "max_steps": 2, "save_strategy": "no"}
+ROWS_TO_PREDICT = ["labels", "answer"]  # what they lack
+
+
+@pytest.fixture
+def args(tmp_path):
+    def build(**fields) -> CTRTrainingArguments:
+        return CTRTrainingArguments(output_dir=str(tmp_path), **PLAIN | fields)
+
+    return build
+
+
+class Rows(torch.utils.data.Dataset):
+    """Knows its length and its rows, and nothing else."""
+
+    def __init__(self, rows: Dataset):
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i: int) -> dict:
+        return self.rows[i]
+
+
+class Stream(IterableDataset):
+    def __init__(self, rows: Dataset):
+        self.rows = rows
+
+    def __iter__(self):
+        yield from self.rows
+
+
+@pytest.mark.parametrize("fields", [{}, {"per_device_train_tokens": 160}], ids=["batches", "tokens"])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        Rows,
+        list,
+        lambda rows: Subset(rows, range(96)),
+        lambda rows: ConcatDataset([rows]),
+        lambda r: r.with_format("torch"),
+    ],
+    ids=["rows", "list", "subset", "concatenated", "tensors"],
+)
+def test_any_map_style_data_set_trains_as_ours(wrap, fields, build, mixture, args):
+    losses = []
+    for rows in (mixture, wrap(mixture)):
+        trainer = CTRTrainer(model=build(), args=args(**fields), train_dataset=rows, eval_dataset=rows)
+        losses.append((trainer.train().training_loss, trainer.evaluate()["eval_accuracy"]))
+    assert losses[0] == losses[1]
+
+
+def test_an_iterable_data_set_of_torch(build, mixture, args):
+    trainer = CTRTrainer(model=build(), args=args(), train_dataset=Stream(mixture), eval_dataset=Stream(mixture))
+    trainer.train()
+    assert trainer.state.global_step == 2 and "eval_accuracy" in trainer.evaluate()
+
+
+def test_a_model_made_late_gets_our_collator(build, mixture, args):
+    trainer = CTRTrainer(model_init=lambda: build(), args=args(), train_dataset=mixture, eval_dataset=mixture)
+    assert not any(p.requires_grad for p in trainer.model.backbone.parameters())
+    late = trainer.train().training_loss
+    assert late == CTRTrainer(model=build(), args=args(), train_dataset=mixture).train().training_loss
+    assert trainer.evaluate()["eval_accuracy"] >= 0
+
+
+@pytest.mark.parametrize("generate", [False, True])
+def test_prediction_without_labels(generate, build, mixture, args):
+    trainer = CTRTrainer(model=build(), args=args(predict_with_generate=generate, generation_max_length=5))
+    with_labels = trainer.predict(mixture)
+    prediction = trainer.predict(mixture.remove_columns(ROWS_TO_PREDICT))
+    assert (prediction.predictions == with_labels.predictions).all()
+    assert "test_loss" in with_labels.metrics
+    assert not {"test_loss", "test_accuracy"} & prediction.metrics.keys()
+
+
+def test_a_collator_of_transformers(build, mixture, args, tiny_tokenizer):
+    rows = mixture.remove_columns(["choice_ids", "answer"])
+    losses = []
+    for collator in (None, DataCollatorForSeq2Seq(tiny_tokenizer)):
+        trainer = CTRTrainer(model=build(), args=args(), train_dataset=rows, eval_dataset=rows, data_collator=collator)
+        losses.append((trainer.train().training_loss, trainer.evaluate()["eval_loss"]))
+    assert losses[0] == pytest.approx(losses[1])
+
+
+def test_the_trainer_of_transformers(build, mixture, tiny_tokenizer, tmp_path):
+    settings = Seq2SeqTrainingArguments(output_dir=str(tmp_path), predict_with_generate=True, **PLAIN)
+    collator = DataCollatorForSeq2Seq(tiny_tokenizer)
+    rows = mixture.add_column("task", ["a name"] * len(mixture))  # which the Trainer is to leave out
+    trainer = Seq2SeqTrainer(
+        model=build(), args=settings, train_dataset=rows, eval_dataset=rows, data_collator=collator,
+        compute_metrics=lambda prediction: {"rows": len(prediction.predictions)},
+    )  # fmt: skip
+    trainer.train()
+    assert trainer.evaluate()["eval_rows"] == len(mixture)
+
+
+def test_what_would_be_ignored_is_refused(build, args):
+    with pytest.raises(ValueError, match="`compute_loss_func` would not be called: override `compute_loss`"):
+        CTRTrainer(model=build(), args=args(), compute_loss_func=lambda *_: 0)
+
+
+@pytest.mark.parametrize("given", [None, Seq2SeqTrainingArguments])
+def test_other_arguments_are_refused(given, build, tmp_path):
+    other = given and given(output_dir=str(tmp_path), **PLAIN)
+    with pytest.raises(ValueError, match="`args` must be `CTRTrainingArguments`, with the stage to train, but is"):
+        CTRTrainer(model=build(), args=other)
+
+
+def test_the_baseline_needs_to_know_its_tasks(build, args):
+    with pytest.raises(TypeError, match="task_names"):
+        MultitaskTrainer(build().backbone, args())
