@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel
 from transformers import AutoConfig, T5ForConditionalGeneration
 
 import run_ctr
@@ -65,6 +66,21 @@ def test_quickstart(folder):
     out = execute([sys.executable, "-c", snippet], folder)
     assert out.startswith("[") and out.strip().endswith("]")
     assert (folder / "out" / "reviews" / "report.md").is_file()
+
+
+@pytest.mark.slow
+def test_python(folder):
+    names = {}
+    for block in blocks("docs/python.md", "python"):
+        exec(block.replace("google/t5-small-lm-adapt", "lm"), names)
+    assert (folder / "out" / "stage2" / "task_codes.json").is_file()
+    # What the page says of the rest.
+    merged, code = CTRForConditionalGeneration.from_pretrained("out/merged"), names["code"]
+    assert merged.task_code_of("capital").tolist() == names["merged"].task_code_of("capital").tolist()
+    assert PeftModel.from_pretrained(merged, "out/adapter").task_names == ["capital", "opposite"]
+    inputs = {**names["inputs"], "task_code": code.repeat(2, 1), "decoder_input_ids": torch.tensor([[0, 5], [0, 6]])}
+    exported = torch.export.export(merged, (), inputs | {"use_cache": False})
+    assert torch.equal(exported.module()(**inputs, use_cache=False).logits, merged(**inputs).logits)
 
 
 @pytest.mark.slow
