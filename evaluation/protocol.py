@@ -113,6 +113,11 @@ def held_out_examples(
     if draws.num_shots:
         split = few_shot_split(tasks[0], rows, draws.num_shots, seed, exact=draws.protocol == "clean")
         evaluation_rows = split.evaluation
+        if draws.judged and not len(evaluation_rows):
+            raise DataError(
+                f"Data set {rows.dataset!r} has no evaluation rows left after {draws.num_shots} few-shot rows: ask for "
+                "fewer, or do without an evaluation."
+            )
         few_shot = [builder.evaluation(task, split.train) for task in tasks]
     if draws.num_unlabelled:
         chosen = rows.train.select(_unlabelled_rows(rows, draws.num_unlabelled, seed))

@@ -10,8 +10,9 @@ A template file may say where its rows come from, under the key ``data``; everyt
       train_split: train               # slices such as train[:80%] are allowed
       evaluation_split: validation
 
-Without ``path`` it follows from the ending of the data files (.json, .jsonl, .csv, .tsv, .parquet, also .gz), without
-``data`` the rows are those of the Hub's data set of that name. ``{subset}`` in any text stands for the subset's name.
+Without ``path`` it follows from the ending of the data files (.json, .jsonl, .csv, .tsv, .parquet, also .gz, .arrow),
+without ``data`` the rows are those of the Hub's data set of that name. ``path`` may be a folder that `datasets` made by
+`save_to_disk`. ``{subset}`` in any text stands for the subset's name.
 So a task of one's own is one YAML file beside its rows::
 
     dataset: my_reviews
@@ -34,7 +35,15 @@ from .template import TemplateFile
 
 logger = logging.get_logger(__name__)
 
-_BUILDERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
+# Of several files of one split in a folder the last kind counts: beside .arrow there may be .json with facts about it.
+_BUILDERS = {
+    ".json": "json",
+    ".jsonl": "json",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+}
 
 
 class DataError(ValueError):
@@ -89,6 +98,8 @@ def data_source(template_file: TemplateFile, subset: str | None) -> DataSource:
             data = {"path": template_file.dataset, "name": subset, **data}
     elif (folder := template_file.path.parent / data["path"]).is_dir():  # again, now that the subset is filled in
         data["path"] = str(folder)
+        if (folder / "state.json").is_file():  # of `Dataset.save_to_disk`; those of `DatasetDict` load as they are
+            data |= {"path": "arrow", "data_files": {"train": str(folder / "*.arrow")}}
     return DataSource(**data)
 
 

@@ -33,8 +33,8 @@ from .template import TemplateError
 
 logger = logging.get_logger(__name__)
 
-# Part of every fingerprint: raise it when this file makes other features of the same rows.
-FORMAT_VERSION = 1
+# Part of every fingerprint: raise it when other features are made of the same rows.
+FORMAT_VERSION = 2
 # A shortened input may leave so many tokens unused.
 _SLACK = 3
 

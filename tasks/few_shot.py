@@ -20,7 +20,7 @@ from .task import Task
 
 @dataclass(frozen=True)
 class FewShotSplit:
-    """Few-shot rows, and the evaluation rows that none of them is among."""
+    """Few-shot rows, and the evaluation rows that none of them is among; none are left where all were drawn."""
 
     train: Dataset
     evaluation: Dataset
@@ -57,8 +57,6 @@ def few_shot_split(
             if example is None or example.input_text not in drawn:
                 kept.append(index)
         evaluation = evaluation.select(sorted(set(kept) - set(chosen)))
-        if not len(evaluation):
-            raise DataError(f"Data set {task.dataset!r} has no evaluation rows left after {num_shots} few-shot rows.")
     assert_disjoint(task, few_shot, evaluation)
     return FewShotSplit(few_shot, evaluation)
 
@@ -87,15 +85,16 @@ def _draw(task: Task, rows: Dataset, taken: set[str], num_shots: int, seed: int,
     order = list(range(len(rows)))
     generator.shuffle(order)
     by_class: dict[int, list[int]] = {}
-    numbers_of_choices = set()
+    choice_lists: set[tuple[str, ...]] = set()
     seen = set(taken)
     for index in order:
         example = task.example(rows[index], index)
         if example is None or not example.target_text or example.input_text in seen:
             continue
         seen.add(example.input_text)
-        numbers_of_choices.add(len(example.choices or ()))
+        choice_lists.add(tuple(example.choices or ()))
         by_class.setdefault(example.answer or 0, []).append(index)
+    numbers_of_choices = {len(choices) for choices in choice_lists}
     if len(numbers_of_choices) != 1 or 0 in numbers_of_choices:
         candidates = [index for indices in by_class.values() for index in indices]
         if len(candidates) < num_shots:
@@ -111,11 +110,13 @@ def _draw(task: Task, rows: Dataset, taken: set[str], num_shots: int, seed: int,
     if exact:
         quota.subtract(generator.sample(range(num_classes), per_class * num_classes - num_shots))
     for answer, count in quota.items():
-        if len(by_class.get(answer, ())) < count:
+        available = len(by_class.get(answer, ()))
+        if available < count:
+            text = f" ({min(choice_lists)[answer]!r})" if len(choice_lists) == 1 else ""
+            advice = "ask for fewer shots" if available else "label some, or leave it out of the answer choices"
             raise DataError(
-                f"Task {task.name!r}: {count} few-shot examples of answer {answer} are asked for, but only "
-                f"{len(by_class.get(answer, ()))} labelled training rows of it are not among the evaluation inputs; "
-                "ask for fewer shots."
+                f"Task {task.name!r}: {count} few-shot examples of answer {answer}{text} are asked for, but only "
+                f"{available} labelled training rows of it are not among the evaluation inputs; {advice}."
             )
     chosen = [index for answer, count in quota.items() for index in by_class[answer][:count]]
     generator.shuffle(chosen)

@@ -178,7 +178,8 @@ def select_tasks(
         elif name.startswith(P3):
             found = [Task(name, name, p3_template(name, data_dir), p3_source(name))]
         else:
-            near = difflib.get_close_matches(name, [*mixture_names(), *datasets, *tasks], n=3)
+            near = [each for each in datasets if name in each.split("/")]
+            near = near or difflib.get_close_matches(name, [*mixture_names(), *datasets, *tasks], n=3)
             known = f"Known mixtures: {', '.join(mixture_names())}; known data sets: {', '.join(datasets)}"
             hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else known
             raise ValueError(f"There is no task, data set or mixture {name!r}. {hint}")

@@ -17,6 +17,8 @@ A template file is YAML::
 
 ``jinja`` renders to ``input ||| target``; ``answer_choices`` (optional) renders per row to choices separated by
 ``|||``. An empty target means that the row has no label, an empty input that the template does not apply to the row.
+Data sets mark a missing label by -1 or by nothing: of these ``answer_choices[label]`` gives an empty text, and not the
+last choice or an error as in PromptSource. A field without a value renders to an empty text, and not to "None".
 The tags, ``name`` (the key stands in for it), ``id``, ``reference`` and ``metadata`` may be left out. Files of the
 PromptSource collection (https://github.com/bigscience-workshop/promptsource) load unchanged.
 
@@ -55,11 +57,23 @@ class TemplateError(ValueError):
     """A template file that cannot be read, or a template that fails on a row."""
 
 
+class _Choices(list):
+    """Answer choices, by a row's label."""
+
+    def __getitem__(self, label: Any) -> Any:
+        if label is None or (isinstance(label, (int, float)) and label == -1):
+            return ""
+        # As a column of integers is read from a CSV file in which some are missing.
+        return super().__getitem__(int(label) if isinstance(label, float) and label.is_integer() else label)
+
+
 class _MissingField(StrictUndefined):
     @property
     def _undefined_message(self) -> str:
         if self._undefined_obj is missing:
             return f"the row has no field {self._undefined_name!r}"
+        if isinstance(self._undefined_obj, _Choices):
+            return f"{self._undefined_name!r} is no position (from 0) in the answer choices {self._undefined_obj}"
         return super()._undefined_message
 
 
@@ -76,7 +90,7 @@ def _most_frequent(items: Sequence) -> list:
     return [item for item, count in counts.items() if count == top]
 
 
-_environment = SandboxedEnvironment(undefined=_MissingField)
+_environment = SandboxedEnvironment(undefined=_MissingField, finalize=lambda value: "" if value is None else value)
 _environment.filters.update(choice=_choice, random=_choice, most_frequent=_most_frequent)
 _environment.globals.update(zip=zip)
 
@@ -96,19 +110,22 @@ def _compiled(source: str) -> jinja2.Template:
 
 
 class _Usage(NamedTuple):
-    """Which fields of a row a Jinja source reads, by where."""
+    """Which fields of a row a Jinja source reads, by where; whether it draws, and counts answer choices from the end."""
 
     fields: frozenset[str]
     target_fields: frozenset[str]
     draws: bool
+    counts_from_end: bool
 
 
 @cache
 def _usage(source: str) -> _Usage:
     tree = _environment.parse(source)
+    # First, since what follows folds constants in the tree.
+    counts_from_end = any(isinstance(node.arg, nodes.Neg) for node in tree.find_all(nodes.Getitem))
     fields = meta.find_undeclared_variables(tree) - set(_environment.globals)
     draws = any(node.name in ("choice", "random") for node in tree.find_all(nodes.Filter))
-    return _Usage(frozenset(fields), frozenset(names_in_target(tree) & fields), draws)
+    return _Usage(frozenset(fields), frozenset(names_in_target(tree) & fields), draws, counts_from_end)
 
 
 def names_in_target(tree: nodes.Template) -> set[str]:
@@ -211,7 +228,8 @@ class Template:
         if self.answer_choices is not None:
             rendered_choices = self._rendered(self.answer_choices, context, row)
             choices = _split(rendered_choices)
-            context[ANSWER_CHOICES] = [choice.strip() for choice in rendered_choices.split(SEPARATOR)]
+            by_label = list if self._used(self.jinja).counts_from_end else _Choices
+            context[ANSWER_CHOICES] = by_label(choice.strip() for choice in rendered_choices.split(SEPARATOR))
         parts = _split(self._rendered(self.jinja, context, row))
         if not parts[0] and not any(parts[1:]):
             return None
@@ -259,7 +277,16 @@ class TemplateFile:
 
 # The C loader reads the 279 files of PromptSource ten times faster; both are safe loaders.
 class _TemplateLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """Safe YAML plus PromptSource's two tags, read as plain mappings; any other tag is refused."""
+    """Safe YAML plus PromptSource's two tags, read as plain mappings; any other tag and repeated keys are refused."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [key.value for key, _ in node.value]
+        for number, (key, _) in enumerate(node.value):
+            if key.value in keys[:number]:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {key.value!r} stands there twice", problem_mark=key.start_mark
+                )
+        return super().construct_mapping(node, deep)
 
 
 for _tag in ("!Template", "!TemplateMetadata"):

@@ -86,3 +86,15 @@ def test_templates_without_a_common_row_cannot_vote(builder, tasks, rows):
     other = one.map(lambda row: {"row": row["row"] + 5})
     with pytest.raises(DataError, match="No row is there under all templates"):
         with_common_rows([one, other])
+
+
+def test_rows_that_are_all_drawn_are_enough_without_an_evaluation(builder, tasks, rows):
+    labels = rows.train["label"]
+    four = rows.train.select(
+        [number for answer in (0, 1) for number in [i for i in range(60) if labels[i] == answer][:2]]
+    )
+    one = SplitRows("sizes", four, four, "train", "train")
+    (examples,) = held_out_examples(tasks[:1], one, builder, Draws(4, 0, judged=False), seed=0)
+    assert len(examples.few_shot) == 4
+    with pytest.raises(DataError, match="'sizes' has no evaluation rows left after 4 few-shot rows: ask for fewer"):
+        held_out_examples(tasks[:1], one, builder, Draws(4, 0), seed=0)

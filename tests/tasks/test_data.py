@@ -42,6 +42,23 @@ def test_rows_from_parquet(tmp_path):
     assert rows.train[:]["text"] == [row["text"] for row in ROWS]
 
 
+def test_what_save_to_disk_wrote(tmp_path):
+    from datasets import Dataset, DatasetDict
+
+    rows = Dataset.from_list(ROWS)
+    rows.save_to_disk(tmp_path / "one")
+    DatasetDict(train=rows, validation=rows.select(range(2))).save_to_disk(tmp_path / "mine")
+    for source, sizes in (
+        ("{path: one}", (6, 6)),
+        ("{path: mine}", (6, 2)),
+        ("{data_files: {train: one/*.arrow, validation: mine/validation/*.arrow}}", (6, 2)),
+    ):
+        _, found = user_rows(tmp_path, f"data: {source}")
+        assert found.train.to_list() == ROWS
+        assert (len(found.train), len(found.evaluation)) == sizes
+    assert len(load_rows("mine", data_dir=tmp_path).evaluation) == 2
+
+
 def test_slices_of_one_file_as_splits(tmp_path, write_json_lines):
     write_json_lines(tmp_path / "a.jsonl", ROWS)
     _, rows = user_rows(

@@ -139,7 +139,7 @@ def test_a_slow_tokenizer_shortens_too():
 
 def test_errors_name_task_and_row(tokenizer):
     rows = Dataset.from_list([row(), row(label=5)])
-    with pytest.raises(TemplateError, match=r"'animals/t', row 1: .*no element 5"):
+    with pytest.raises(TemplateError, match=r"'animals/t', row 1: .*5 is no position"):
         FeatureBuilder(tokenizer).training(TASK, rows, 0)
     with pytest.raises(TemplateError, match=r"'animals/t', row 0: .*no field 'context'"):
         FeatureBuilder(tokenizer).training(TASK, rows.remove_columns("context"), 0)

@@ -78,8 +78,15 @@ def test_one_split_only_loses_the_drawn_rows_and_their_like():
     assert len(drawn) == 24
     assert not drawn & set(split.evaluation["text"])
     assert drawn | set(split.evaluation["text"]) == {row["text"] for row in rows}
-    with pytest.raises(DataError, match="no evaluation rows left"):
-        few_shot_split(KINDS, one, num_shots=30)
+    assert not len(few_shot_split(KINDS, one, num_shots=30).evaluation)
+
+
+def test_what_is_missing_of_a_class_is_said():
+    one_class = dataset([0] * 9).to_list()
+    with pytest.raises(
+        DataError, match=r"1 few-shot examples of answer [12] \('.+'\).* only 0 .*; label some, or leave it out"
+    ):
+        few_shot_split(KINDS, split_rows(Dataset.from_list(one_class)), num_shots=3)
 
 
 def test_free_text_and_varying_choices_are_drawn_at_random():

@@ -76,6 +76,8 @@ def test_unknown_name_suggests_near_ones(folder):
     tasks = load_tasks(folder)
     with pytest.raises(ValueError, match=r"no task, data set or mixture 'ants/blak'.*'ants/black'"):
         select_tasks(tasks, ["ants/blak"])
+    with pytest.raises(ValueError, match=r"mixture 'black'. Did you mean 'ants/black'\?"):
+        select_tasks(tasks, ["black"])
     with pytest.raises(ValueError, match="known data sets: birds, ants/red, ants/black"):
         select_tasks(tasks, ["zzz"])
 

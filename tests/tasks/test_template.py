@@ -53,8 +53,28 @@ def test_a_failing_template_says_what_failed(jinja, words):
 
 
 def test_a_choice_outside_the_list_is_an_error_and_not_an_empty_target():
-    with pytest.raises(TemplateError, match="no element 7"):
-        Template("t", "{{text}} ||| {{answer_choices[label]}}", "a ||| b").render({"text": "a", "label": 7})
+    template = Template("t", "{{text}} ||| {{answer_choices[label]}}", "a ||| b")
+    for label in (7, "b", 0.5):
+        with pytest.raises(
+            TemplateError, match=rf"{label!r} is no position \(from 0\) in the answer choices \['a', 'b'\]"
+        ):
+            template.render({"text": "a", "label": label})
+
+
+@pytest.mark.parametrize(("label", "target"), [(-1, ""), (None, ""), (-1.0, ""), (1.0, "b"), (True, "b"), (0, "a")])
+def test_what_stands_for_a_missing_label_is_no_choice(label, target):
+    template = Template("t", "{{text}} ||| {{answer_choices[label]}}", "a ||| b")
+    assert template.render({"text": "a", "label": label}).target_text == target
+
+
+def test_choices_may_be_counted_from_the_end():
+    template = Template("t", "{{answer_choices[:-1] | join(', ')}} or {{answer_choices[-1]}}? ||| a", "a ||| b ||| c")
+    assert template.render({}).input_text == "a, b or c?"
+
+
+def test_a_field_without_value_is_empty():
+    template = Template("t", "{{title}} {{text}} ||| {{summary}}")
+    assert template.render({"title": None, "text": "a", "summary": None}) == ("a", "", None)
 
 
 def test_choice_is_repeatable_per_row_and_differs_between_rows():
@@ -105,6 +125,7 @@ def test_context_fields_are_those_of_neither_target_nor_choices_nor_question():
             "dataset: d\ntemplates: {a: {name: n, jinja: x}, b: {name: n, jinja: y}}",
             "more than one template named 'n'",
         ),
+        ("dataset: d\ntemplates:\n  a: {jinja: x}\n  a: {jinja: y}", r"'a' stands there twice\n.* line 4"),
         ("dataset: !!python/object/apply:os.system [ls]\ntemplates: {}", "python/object"),
         ("dataset: d\ntemplates: {a: !Other {jinja: x}}", "!Other"),
     ],
