@@ -1,8 +1,10 @@
 """Configuration of a CTR model: a seq2seq language model's own config plus the shape of the task codebook."""
 
+from textwrap import shorten
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassError
 from packaging.version import Version
 from transformers import AutoConfig, PreTrainedConfig, __version__
 
@@ -104,14 +106,21 @@ class CTRConfig(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any):
-        """As in transformers, but refuses the config of a plain language model, with what to call instead."""
+        """As in transformers, but refuses the config of a plain language model, with what to call instead.
+
+        Raises:
+            ValueError: It is such a config, or a field has a wrong type or is out of its range.
+        """
         model_type = config_dict.get("model_type", cls.model_type)
         if model_type != cls.model_type:
             raise ValueError(
                 f"This is the config of a '{model_type}' model, not of a CTR model; to put a task codebook on a language "
                 "model call `CTRForConditionalGeneration.from_backbone(name_or_path, task_names=[...])`."
             )
-        return super().from_dict(config_dict, **kwargs)
+        try:
+            return super().from_dict(config_dict, **kwargs)
+        except StrictDataclassError as error:
+            raise ValueError(f"The config of the CTR model is wrong: {shorten(str(error), 400)}") from error
 
     def codes_by_name(self, task_codes: list[list[int]]) -> dict[str, list[int]]:
         """The codes of all tasks that have one: the training tasks', which are given in their order, then the added."""

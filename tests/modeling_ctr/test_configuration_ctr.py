@@ -101,9 +101,17 @@ def test_a_plain_language_models_directory_is_refused_with_what_to_call(tiny_t5_
         CTRConfig.from_pretrained(tmp_path)
 
 
-def test_a_config_changed_by_hand_is_checked_when_loaded(tmp_path):
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ({"num_tasks": 3}, "^`task_names` has 2 names, but `num_tasks` is 3"),
+        ({"code_length": "ten"}, "^The config of the CTR model is wrong: .*'code_length'.* expected int, got str"),
+        ({"task_names": [None] * 1000}, r"^The config of the CTR model is wrong: .*'task_names'.{1,400}\[\.\.\.\]$"),
+    ],
+)
+def test_a_config_changed_by_hand_is_checked_when_loaded(field, message, tmp_path):
     CTRConfig(task_names=["a", "b"]).save_pretrained(tmp_path)
     path = tmp_path / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"num_tasks": 3}))
-    with pytest.raises(ValueError, match="`task_names` has 2 names, but `num_tasks` is 3"):
+    path.write_text(json.dumps(json.loads(path.read_text()) | field))
+    with pytest.raises(ValueError, match=message):
         CTRConfig.from_pretrained(tmp_path)
