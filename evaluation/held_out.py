@@ -25,6 +25,7 @@ from evaluation.tuning_methods import CODE_TUNING, TuningSettings, score_tuning
 from modeling_ctr import CTRForConditionalGeneration
 from search import load_prompt_adapter
 from search.processes import is_main_process, on_main_process
+from search.prompt_scorer import autocast_around
 from tasks import FeatureBuilder, SplitRows, Task
 
 logger = logging.get_logger(__name__)
@@ -87,6 +88,10 @@ def evaluate_held_out(
     """
     scores: list[Score] = []
     about = {"model": model.name_or_path, "protocol": settings.draws.protocol, "few-shot seeds": list(settings.seeds)}
+    if settings.length_normalization:
+        about["answers ranked by"] = "log-probability per token"
+    if (autocast := autocast_around(model.device)) is not None:
+        about["autocast"] = str(autocast)
     for dataset in dict.fromkeys(task.dataset for task in tasks):
         of_dataset = [task for task in tasks if task.dataset == dataset]
         require_own_files(of_dataset)

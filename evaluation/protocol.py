@@ -184,7 +184,7 @@ class Judge:
             self.prompts = PromptScorer(model, examples.evaluation, progress=True)
         self.tokenizer, self.max_new_tokens = builder.tokenizer, builder.max_target_length
         if self.prompts.has_choices:
-            self.answers = self.prompts.require_answers("The evaluation").numpy()
+            self.answers = self.prompts.require_answers(f"The evaluation of '{examples.task.name}'").numpy()
         else:
             self.references = [[self._text(labels)] for labels in examples.evaluation["labels"]]
         self.choice_lengths = None

@@ -91,23 +91,27 @@ def join_reports(directories: Sequence[str | Path], output_dir: Path) -> list[Sc
     """Join the reports of several runs, such as of other tasks, other models or other methods, into one.
 
     What several runs scored with the same result, such as the majority class, stands in it once. Where they scored the
-    same thing differently, the method's name is followed by the name of the run's directory.
+    same thing differently, the method's name is followed by the name of the run's directory (its path, where several have
+    the same name).
 
     Raises:
         ValueError: A directory has no report.
     """
     reports, about = {}, {}
-    for directory in map(Path, directories):
+    paths = list(dict.fromkeys(map(Path, directories)))
+    names = [path.resolve().name for path in paths]
+    for directory, name in zip(paths, names, strict=True):
         path = directory / "report.json"
         if not path.is_file():
             raise ValueError(f"'{directory}' has no report.json: give output directories of runs with `--do_eval`.")
-        reports[directory.name], settings = load_scores(path)
-        about[directory.name] = ", ".join(f"{name} {value}" for name, value in settings.items())
-    accuracies: dict[tuple, set[float | None]] = defaultdict(set)
+        run = name if names.count(name) == 1 else str(directory)
+        reports[run], settings = load_scores(path)
+        about[run] = ", ".join(f"{key} {value}" for key, value in settings.items())
+    values: dict[tuple, set[float]] = defaultdict(set)
     for scores in reports.values():
         for score in scores:
-            accuracies[_what(score)].add(score.accuracy)
-    ambiguous = {score.method for scores in reports.values() for score in scores if len(accuracies[_what(score)]) > 1}
+            values[_what(score)].add(_main_value(score))
+    ambiguous = {score.method for scores in reports.values() for score in scores if len(values[_what(score)]) > 1}
     joined: dict[tuple, Score] = {}
     for run, scores in reports.items():
         for score in scores:
@@ -132,7 +136,8 @@ def methods_of(scores: Iterable[Score]) -> list[str]:
 def accuracy_rows(scores: Sequence[Score]) -> list[list[str]]:
     """Header and rows of the accuracy table, in percent: tasks by methods, and the mean over tasks at the end.
 
-    A cell is the mean over templates; with several seeds, mean ± standard deviation of that over the seeds. A mean of
+    A cell is the mean over templates; with several seeds, mean ± standard deviation of that over the seeds. There is no
+    deviation where seeds are nothing to the method: it saw no drawn examples and is the same with all of them. A mean of
     fewer tasks than there are says of how many.
     """
     return _score_rows([s for s in scores if s.accuracy is not None], lambda score: score.accuracy)
@@ -147,10 +152,18 @@ def _score_rows(scores: Sequence[Score], value: Callable[[Score], float]) -> lis
     methods = methods_of(scores)
     tasks = list(dict.fromkeys(score.task for score in scores))
     means = {task: [_by_seed(scores, method, task, value) for method in methods] for task in tasks}
-    rows = [["task", *methods], *([task, *map(_mean_std, means[task])] for task in tasks)]
+    drawn = {score.method for score in scores if score.labelled or score.unlabelled}
+
+    def cells(of_methods: Iterable[list[float]]) -> list[str]:
+        return [
+            _mean_std(values[:1] if method not in drawn and len(set(values)) == 1 else values)
+            for method, values in zip(methods, of_methods, strict=True)
+        ]
+
+    rows = [["task", *methods], *([task, *cells(means[task])] for task in tasks)]
     if len(tasks) > 1:
         # Per seed first, so that the deviation is that of the whole row and not of its tasks.
-        rows.append(["**mean**", *(_mean_std(_mean_of_tasks(scores, method, value)) for method in methods)])
+        rows.append(["**mean**", *cells(_mean_of_tasks(scores, method, value) for method in methods)])
         for column in range(1, len(methods) + 1):
             covered = sum(bool(of_task[column - 1]) for of_task in means.values())
             if covered < len(tasks):

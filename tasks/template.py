@@ -72,6 +72,8 @@ class _MissingField(StrictUndefined):
     def _undefined_message(self) -> str:
         if self._undefined_obj is missing:
             return f"the row has no field {self._undefined_name!r}"
+        if isinstance(self._undefined_name, StrictUndefined):  # what is undefined by a name or label that is undefined
+            return self._undefined_name._undefined_message
         if isinstance(self._undefined_obj, _Choices):
             return f"{self._undefined_name!r} is no position (from 0) in the answer choices {self._undefined_obj}"
         return super()._undefined_message

@@ -8,6 +8,7 @@ from datasets import Dataset
 from evaluation.ctr_methods import SearchSettings
 from evaluation.held_out import HeldOutSettings, evaluate_held_out
 from evaluation.protocol import Draws
+from evaluation.report import load_scores
 from evaluation.tuning_methods import TuningSettings
 from search import CodeScorer, Objective, load_prompt_adapter
 
@@ -70,6 +71,7 @@ def test_results_in_another_precision_are_not_taken_up_again(tiny_ctr_model, run
         assert all(time > before[path] for path, time in times(tmp_path / "a").items())
         before = times(tmp_path / "a")
         assert run(tiny_ctr_model(), "a") == of_half and times(tmp_path / "a") == before
+    assert load_scores(tmp_path / "a" / "report.json")[1]["autocast"] == "torch.bfloat16"
 
 
 @pytest.mark.parametrize(

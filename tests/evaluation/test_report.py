@@ -41,6 +41,14 @@ def test_cells_are_means_over_templates_with_the_deviation_over_seeds():
     ]
 
 
+def test_what_seeds_are_nothing_to_has_no_deviation():
+    scores = [score(task=task, seed=seed, accuracy=0.1) for task in "ab" for seed in (0, 1)]
+    scores += [score(task=task, seed=seed, method="LoRA", labelled=32) for task in "ab" for seed in (0, 1)]
+    assert [row[1:] for row in accuracy_rows(scores)[1:]] == [["10.0", "50.0 ± 0.0"]] * 3
+    one_split = [*scores, score(task="a", seed=2, accuracy=0.4)]  # whose evaluation rows depend on the draw
+    assert accuracy_rows(one_split)[1][1] == "20.0 ± 17.3"
+
+
 def test_reports_hold_what_they_are_given(tmp_path):
     scores = [score(code=[1, 2]), score(method="Bitwise Search", accuracy=0.75, labelled=32, evaluations=250)]
     write_report(scores, tmp_path, {"model": "me/a|b"})
@@ -139,3 +147,19 @@ def test_reports_are_joined(tmp_path):
 def test_joining_what_is_no_run_says_so(tmp_path):
     with pytest.raises(ValueError, match=r"has no report\.json: give output directories of runs with `--do_eval`"):
         join_reports([tmp_path], tmp_path / "out")
+
+
+def test_runs_whose_directories_have_the_same_name_are_told_apart(tmp_path):
+    for parent, accuracy in (("a", 0.1), ("b", 0.2)):
+        write_report([score(accuracy=accuracy)], tmp_path / parent / "out", {"model": parent})
+    folders = [tmp_path / "a" / "out", tmp_path / "b" / "out", f"{tmp_path}/b/out/"]
+    joined = join_reports(folders, tmp_path / "joined")
+    assert [s.method for s in joined] == [f"raw LM ({folder})" for folder in folders[:2]]
+
+
+def test_texts_that_two_runs_generated_differently_are_told_apart(tmp_path):
+    for name, value in (("a", 0.1), ("b", 0.2)):
+        texts = dict.fromkeys(("exact_match", "f1", "rouge1", "rouge2", "rougeL"), value)
+        write_report([Score("samsum", "a", "raw LM", 50, 0, generation=texts)], tmp_path / name, {})
+    joined = join_reports([tmp_path / "a", tmp_path / "b"], tmp_path / "joined")
+    assert [s.method for s in joined] == ["raw LM (a)", "raw LM (b)"]

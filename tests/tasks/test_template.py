@@ -59,6 +59,8 @@ def test_a_choice_outside_the_list_is_an_error_and_not_an_empty_target():
             TemplateError, match=rf"{label!r} is no position \(from 0\) in the answer choices \['a', 'b'\]"
         ):
             template.render({"text": "a", "label": label})
+    with pytest.raises(TemplateError, match="the row has no field 'label'"):
+        template.render({"text": "a"})
 
 
 @pytest.mark.parametrize(("label", "target"), [(-1, ""), (None, ""), (-1.0, ""), (1.0, "b"), (True, "b"), (0, "a")])
