@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 from transformers import HfArgumentParser
 
-from evaluation.tuning_methods import CODE_TUNING, METHODS
+from evaluation.tuning_methods import CODE_TUNING, FULL_TUNING, METHODS
 from search import OBJECTIVES
 from trainers import CTRTrainingArguments
 
@@ -39,7 +39,7 @@ class ModelArguments:
         default="auto",
         metadata={
             "help": "Of the language model's weights (the codebook's are float32 always). `auto` is as they were saved, "
-            "but float32 for stage 2; there `--bf16` computes in half precision.",
+            "but float32 for stage 2 and full tuning; there `--bf16` computes in half precision.",
             "choices": ["auto", "float32", "bfloat16", "float16"],
         },
     )
@@ -250,6 +250,11 @@ def _settings_of_file(path: str, parser: HfArgumentParser) -> dict[str, object]:
     return settings
 
 
+def trains_everything(search: SearchArguments, training: CTRTrainingArguments, trains: bool) -> bool:
+    """Whether the language model's own weights are updated, for which they must be in float32."""
+    return (trains and training.stage == 2) or FULL_TUNING in search.tuning
+
+
 def _check(
     model: ModelArguments, tasks: TaskArguments, search: SearchArguments, training: CTRTrainingArguments
 ) -> None:
@@ -258,10 +263,15 @@ def _check(
         raise ValueError("Say which model to start from: `--model_name_or_path`.")
     if model.method == "t0" and training.do_train and training.stage != 2:
         raise ValueError("`--method t0` trains the whole language model, as stage 2 does: give `--stage 2`.")
-    if training.do_train and training.stage == 2 and model.dtype in ("bfloat16", "float16"):
+    everything = "`--stage 2`" if training.do_train and training.stage == 2 else f"`--tuning {FULL_TUNING}`"
+    if trains_everything(search, training, training.do_train) and model.dtype in ("bfloat16", "float16"):
         raise ValueError(
-            f"Weights in {model.dtype} lose the small updates of `--stage 2`: give `--bf16 True` instead of `--dtype`, "
+            f"Weights in {model.dtype} lose the small updates of {everything}: give `--bf16 True` instead of `--dtype`, "
             "which computes in half precision and keeps them in float32."
+        )
+    if search.tuning and training.fp16:
+        raise ValueError(
+            "`--fp16` loses the small gradients of `--tuning`, which does not scale its losses: give `--bf16` or neither."
         )
     if model.method == "t0" and search.finds_codes:
         raise ValueError("`--method t0` has no codes to search: its counterpart is `--do_prompt_selection`.")

@@ -31,7 +31,14 @@ from evaluation.report import Score, join_reports, print_table
 from evaluation.tuning_methods import TuningSettings
 from modeling_ctr import CTRForConditionalGeneration
 from modeling_ctr.hub_errors import loading_errors
-from run_arguments import ModelArguments, SearchArguments, TaskArguments, keep_arguments, parse_arguments
+from run_arguments import (
+    ModelArguments,
+    SearchArguments,
+    TaskArguments,
+    keep_arguments,
+    parse_arguments,
+    trains_everything,
+)
 from tasks import (
     SHIPPED_TEMPLATES,
     FeatureBuilder,
@@ -78,8 +85,9 @@ def main(argv: list[str] | None = None) -> None:
         tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path, revision=model_args.model_revision)
     # A training that an earlier run finished here is this run's as well, asked for again or not.
     trains = training_args.do_train or (output_dir / TRAINING_IS_FINISHED).is_file()
-    trains_everything = trains and training_args.stage == 2
-    dtype = "float32" if trains_everything and model_args.dtype == "auto" else model_args.dtype
+    dtype = model_args.dtype
+    if dtype == "auto" and trains_everything(search_args, training_args, trains):
+        dtype = "float32"
     model = load_model(model_args, train_tasks, trains, dtype)
     check_tokenizer(tokenizer, model.get_input_embeddings().num_embeddings)
     builder = FeatureBuilder(

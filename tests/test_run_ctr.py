@@ -217,6 +217,15 @@ def test_the_language_model_in_half_precision(project):
         run_ctr.main(settings + ["--dtype", "bfloat16"])
 
 
+@pytest.mark.parametrize(("tuning", "dtype"), [("full_tuning", torch.float32), ("prompt_tuning", torch.bfloat16)])
+def test_full_tuning_updates_weights_in_float32(project, monkeypatch, tuning, dtype):
+    T5ForConditionalGeneration.from_pretrained(project / "lm").to(torch.bfloat16).save_pretrained(project / "lm")
+    models = []
+    monkeypatch.setattr("run_ctr.evaluate_held_out", lambda model, *args: models.append(model) or [])
+    run_ctr.main(flags(project, method="t0", tasks=["sizes"], do_eval=True, tuning=[tuning]))
+    assert models[0].dtype == dtype
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -388,6 +397,11 @@ def test_rivals_of_the_searches_and_a_joined_report(project, capsys):
         (
             {"tasks": ["sizes"], "tuning": ["code_tuning"]},
             "starts from the best training code, which `--do_bitwise_search`",
+        ),
+        ({**SEARCHES, "do_eval": True, "tuning": ["lora"], "fp16": True}, "`--fp16` loses the small gradients"),
+        (
+            {**SEARCHES, "do_eval": True, "tuning": ["full_tuning"], "dtype": "bfloat16"},
+            "Weights in bfloat16 lose the small updates of `--tuning full_tuning`",
         ),
     ],
 )
