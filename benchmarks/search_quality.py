@@ -11,7 +11,7 @@ new, so that no search may look at its own code.
 
 All searches with the same 32 labelled (or 128 unlabelled) examples. Cost is counted in evaluations of one code on all
 examples: a pruned evaluation counts as far as it went, a backward pass as three. Finished tasks are kept in
-`search_quality.jsonl` and not run again.
+`search_quality.jsonl` and not run again; those of another model, or of other flags than tasks and seeds, are refused.
 """
 
 import argparse
@@ -45,6 +45,7 @@ from search import (
     batch_calibration,
     best_training_code,
     contextual_calibration,
+    model_fingerprint,
     pseudo_labelled,
     task_code_space,
     tune_prompt,
@@ -101,19 +102,39 @@ def main() -> None:
         parser.error("Give a directory of benchmarks/scenes.py, or a `--model_name_or_path` with `--tasks`.")
     args.output_dir.mkdir(parents=True, exist_ok=True)
     kept = args.output_dir / "search_quality.jsonl"
-    rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.is_file() else []
+    free = ("num_tasks", "tasks", "seeds", "output_dir")
+    flags = {name: str(value) for name, value in vars(args).items() if name not in free}
+    rows = kept_rows(kept, flags)
     for case in scenes_cases(args) if args.model_name_or_path is None else given_cases(args):
-        if any((row["seed"], row["task"]) == (case.seed, case.task.name) for row in rows):
+        model = CTRForConditionalGeneration.from_pretrained(case.model).eval()
+        digest = model_fingerprint(model)
+        done = [row for row in rows if (row["seed"], row["task"]) == (case.seed, case.task.name)]
+        if done:
+            if done[0]["model"] != digest:
+                sys.exit(f"{kept} holds {case.task.name}, seed {case.seed}, of another model: choose another folder.")
             continue
         start = time.process_time()
-        found = measured(case, args)
+        found = measured(case, model, args)
         seconds = round(time.process_time() - start, 1)
-        rows.append({"seed": case.seed, "task": case.task.name, **found, "cpu_seconds": seconds})
+        about = {"seed": case.seed, "task": case.task.name, "model": digest, "flags": flags}
+        rows.append({**about, **found, "cpu_seconds": seconds})
         with kept.open("a", encoding="utf-8") as file:
             file.write(json.dumps(rows[-1]) + "\n")
         print(f"seed {case.seed}, {case.task.name}: {seconds} s", flush=True)
         (args.output_dir / "report.md").write_text(report(rows, args.budgets), encoding="utf-8")
     print(report(rows, args.budgets))
+
+
+def kept_rows(path: Path, flags: dict[str, str]) -> list[dict]:
+    """What an earlier run finished; exits where that had other flags."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    for row in rows:
+        before = row.get("flags", {})
+        different = [name for name in flags if before.get(name) != flags[name]]
+        if different:
+            name = different[0]
+            sys.exit(f"{path} holds rows with {name} {before.get(name)}, not {flags[name]}: choose another folder.")
+    return rows
 
 
 def scenes_cases(args: argparse.Namespace) -> Iterator[Case]:
@@ -147,10 +168,9 @@ def forget_task(model: CTRForConditionalGeneration, name: str) -> None:
     model.config.num_tasks = len(kept)
 
 
-def measured(case: Case, args: argparse.Namespace) -> dict:
+def measured(case: Case, model: CTRForConditionalGeneration, args: argparse.Namespace) -> dict:
     """All methods on one task: courses of searches as `[cost, loss, accuracy]` at the budgets, accuracies of the rest."""
     task, seed = case.task, case.seed
-    model = CTRForConditionalGeneration.from_pretrained(case.model).eval()
     forget_task(model, task.name)
     tokenizer = AutoTokenizer.from_pretrained(case.tokenizer)
     builder = FeatureBuilder(tokenizer, case.max_source_length, case.max_target_length)

@@ -1,6 +1,7 @@
 """The parts of the benchmark of searches that say what is compared with what."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -43,6 +44,33 @@ def test_the_course_of_a_search(search_quality):
     # A pruned code counts as far as it went; a backward pass, at the start and after an improvement, as three.
     expected = [(1, 3.0, [0]), (4.5, 3.0, [0]), (5.5, 1.0, [3]), (9.5, 1.0, [3])]
     assert search_quality.course(result) == expected
+
+
+def test_rows_of_other_flags_or_another_model_are_not_taken_for_this_runs(search_quality, monkeypatch, tmp_path):
+    models = {name: torch.nn.Linear(2, 2) for name in ("a", "b")}
+    monkeypatch.setattr(search_quality.CTRForConditionalGeneration, "from_pretrained", models.get)
+    monkeypatch.setattr(search_quality, "report", lambda rows, budgets: f"{len(rows)} rows")
+    task = SimpleNamespace(name="t")
+    cases = [search_quality.Case(seed, task, "a", "a", 8, 8) for seed in (0, 1)]
+    monkeypatch.setattr(search_quality, "given_cases", lambda args: cases)
+    measured = []
+    monkeypatch.setattr(search_quality, "measured", lambda case, *others: measured.append(case.seed) or {})
+
+    def run(*flags):
+        words = ["--model_name_or_path", "a", "--output_dir", str(tmp_path), *flags]
+        monkeypatch.setattr("sys.argv", ["search_quality.py", *words])
+        search_quality.main()
+
+    run()
+    run("--tasks", "t", "--seeds", "0", "1")
+    assert measured == [0, 1]
+    with pytest.raises(
+        SystemExit, match=r"holds rows with budgets \[100, 200, 400, 600\], not \[50\]: choose another"
+    ):
+        run("--budgets", "50")
+    models["a"] = models["b"]
+    with pytest.raises(SystemExit, match="holds t, seed 0, of another model"):
+        run()
 
 
 def test_every_row_of_a_table_has_its_columns(search_quality):
