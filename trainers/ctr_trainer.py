@@ -31,6 +31,8 @@ TASK_CODES_NAME = "task_codes.json"
 class CTRTrainer(MultitaskTrainer):
     """`MultitaskTrainer` for a [`CTRForConditionalGeneration`], or a peft model around one.
 
+    What a stage trains is what it says, except where peft decides: with an adapter, around the model or added to it.
+
     Data sets have the columns `input_ids`, `labels` and `task_id`; evaluation sets may also have `choice_ids` and
     `answer`, and then give accuracies. Those for `predict` need no `labels` and no `answer`.
 
@@ -47,6 +49,11 @@ class CTRTrainer(MultitaskTrainer):
         compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
         **kwargs: Any,
     ):
+        if model is not None and model.config.model_type != CTRConfig.model_type:
+            raise ValueError(
+                f"A CTRTrainer trains a CTR model, but got a {type(model).__name__}: put a codebook on it with "
+                "`CTRForConditionalGeneration.from_backbone`, or train it as it is, with a MultitaskTrainer."
+            )
         if compute_metrics is None:
             compute_metrics = self.accuracies
         super().__init__(
@@ -235,7 +242,12 @@ class CTRTrainer(MultitaskTrainer):
 
 
 def freeze_for_stage(model: CTRForConditionalGeneration, args: CTRTrainingArguments) -> None:
-    """Set what the stage trains: the codebook, and in stage 2 the language model."""
+    """Set what the stage trains: the codebook, and in stage 2 the language model.
+
+    Where an adapter was added to the model peft has set that, and nothing but the adapter will be saved.
+    """
+    if model._hf_peft_config_loaded:
+        return
     model.backbone.requires_grad_(args.stage == 2)
     model.task_codebook.requires_grad_(True)
     model.task_codebook.position_maps.requires_grad_(args.train_position_maps)

@@ -182,6 +182,8 @@ class MultitaskTrainer(Seq2SeqTrainer):
             "persistent_workers": args.dataloader_persistent_workers,
             "prefetch_factor": args.dataloader_prefetch_factor,
         }
+        if has_length(self.train_dataset) and len(self.train_dataset) == 0:
+            raise ValueError("There is nothing to train on: the training set has no rows.")
         if isinstance(self.train_dataset, IterableDataset):
             if args.per_device_train_tokens is not None or args.dataloader_num_workers > 1:
                 raise ValueError(

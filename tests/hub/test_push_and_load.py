@@ -39,6 +39,7 @@ CARRIED = {
     "hub_errors.py",
     "model.safetensors",
     "modeling_ctr.py",
+    "offloading.py",
     "prompt_encoder.py",
     "task_arguments.py",
     "task_code_file.py",

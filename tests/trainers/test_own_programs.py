@@ -3,6 +3,7 @@
 import pytest
 import torch
 from datasets import Dataset
+from peft import LoraConfig
 from torch.utils.data import ConcatDataset, IterableDataset, Subset
 from transformers import DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments
 
@@ -104,6 +105,37 @@ def test_the_trainer_of_transformers(build, mixture, tiny_tokenizer, tmp_path):
     )  # fmt: skip
     trainer.train()
     assert trainer.evaluate()["eval_rows"] == len(mixture)
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_an_added_adapter_is_what_is_trained_and_saved(stage, build, mixture, args, tmp_path):
+    model = build()
+    model.add_adapter(LoraConfig(target_modules=["q", "v"], modules_to_save=["task_codebook"]))
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    trainer = CTRTrainer(model=model, args=args(stage=stage), train_dataset=mixture)
+    trainer.train()
+    for name, parameter in model.named_parameters():
+        trained = "lora_" in name or "modules_to_save" in name
+        assert torch.equal(parameter, before[name]) != trained, name
+    trainer.save_model()
+    loaded = build()
+    loaded.load_adapter(str(tmp_path))
+    assert torch.equal(loaded.task_codes(), model.task_codes())
+    batch = trainer.data_collator([mixture[i] for i in range(4)])
+    batch = {name: batch[name] for name in ("input_ids", "attention_mask", "task_id", "labels")}
+    assert torch.equal(loaded.eval()(**batch).logits, model.eval()(**batch).logits)
+
+
+def test_a_language_model_without_a_codebook_is_refused(build, args):
+    with pytest.raises(ValueError, match="trains a CTR model, but got a T5ForConditionalGeneration: .*from_backbone"):
+        CTRTrainer(model=build().backbone, args=args())
+
+
+@pytest.mark.parametrize("strategy", ["group_by_length", "random"])
+def test_no_rows(strategy, build, args):
+    trainer = CTRTrainer(model=build(), args=args(train_sampling_strategy=strategy), train_dataset=[])
+    with pytest.raises(ValueError, match="nothing to train on: the training set has no rows"):
+        trainer.train()
 
 
 def test_what_would_be_ignored_is_refused(build, args):
