@@ -135,6 +135,7 @@ def add_codes(model: CTRForConditionalGeneration, dataset: str, found: Sequence[
             name = f"{dataset}/{each.template}"
             model.config.added_task_codes.pop(name, None)  # of an earlier search
             model.add_task(name, each.code)
+            logger.info(f"{name} is now a task of the model, with the code of {each.method}: {each.code}")
 
 
 def add_tuned_prompts(model: CTRForConditionalGeneration, examples: Sequence[TemplateExamples], folder: Path) -> None:

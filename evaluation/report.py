@@ -95,13 +95,15 @@ def join_reports(directories: Sequence[str | Path], output_dir: Path) -> list[Sc
     the same name).
 
     Raises:
-        ValueError: A directory has no report.
+        ValueError: A directory has no report, or its own would be written over.
     """
     reports, about = {}, {}
     paths = list(dict.fromkeys(map(Path, directories)))
     names = [path.resolve().name for path in paths]
     for directory, name in zip(paths, names, strict=True):
         path = directory / "report.json"
+        if directory.resolve() == output_dir.resolve():
+            raise ValueError(f"'{directory}' holds one of the reports to be joined: choose another `output_dir`.")
         if not path.is_file():
             raise ValueError(f"'{directory}' has no report.json: give output directories of runs with `--do_eval`.")
         run = name if names.count(name) == 1 else str(directory)

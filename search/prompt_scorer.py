@@ -129,6 +129,11 @@ class PromptScorer:
 
     def require_answers(self, what: str) -> torch.LongTensor:
         """The gold choice of every example, `(num_examples,)`. Raises a ValueError where one is unknown."""
+        if not self.has_choices:
+            raise ValueError(
+                f"{what} needs answer choices, which these examples do not have (no `choice_ids`): use their gold targets, "
+                "as the objective 'loss' does, or generation."
+            )
         unknown = (self.answers < 0).nonzero().flatten().tolist()
         if unknown:
             raise ValueError(

@@ -70,6 +70,8 @@ class _Choices(list):
 class _MissingField(StrictUndefined):
     @property
     def _undefined_message(self) -> str:
+        if self._undefined_obj is missing and self._undefined_name == ANSWER_CHOICES:
+            return f"it has no {ANSWER_CHOICES}"
         if self._undefined_obj is missing:
             return f"the row has no field {self._undefined_name!r}"
         if isinstance(self._undefined_name, StrictUndefined):  # what is undefined by a name or label that is undefined
@@ -311,6 +313,9 @@ def load_template_file(path: str | Path) -> TemplateFile:
     unknown = sorted(set(content) - {"dataset", "subset", "data", "templates"})
     if unknown:
         raise TemplateError(f"{path} has unknown keys {unknown}; known are dataset, subset, data and templates.")
+    data = content.get("data") or {}
+    if not isinstance(data, dict):
+        raise TemplateError(f"{path}: 'data' must be a mapping, such as {{data_files: {data!r}}}, not {data!r}.")
     subset = content.get("subset")
     subsets = tuple(map(str, subset)) if isinstance(subset, list) else (None if subset is None else str(subset),)
     templates = tuple(_template(path, key, entry) for key, entry in content["templates"].items())
@@ -318,7 +323,7 @@ def load_template_file(path: str | Path) -> TemplateFile:
     repeated = [name for name, count in names.items() if count > 1]
     if repeated:
         raise TemplateError(f"{path} has more than one template named {repeated[0]!r}; names must be unique.")
-    return TemplateFile(path, str(content["dataset"]), subsets, templates, content.get("data") or {})
+    return TemplateFile(path, str(content["dataset"]), subsets, templates, data)
 
 
 def _template(path: Path, key: Any, entry: Any) -> Template:

@@ -33,8 +33,13 @@ def times(folder):
     return {path: path.stat().st_mtime_ns for path in folder.glob("held_out/**/*.json")}
 
 
-def test_what_is_finished_is_taken_up_again(tiny_ctr_model, run, tmp_path):
-    scores = run(tiny_ctr_model(), "a")
+def test_what_is_finished_is_taken_up_again(tiny_ctr_model, run, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr("evaluation.held_out.logger.info", told.append)
+    model = tiny_ctr_model()
+    scores = run(model, "a")
+    code = model.task_code_of("sizes/plain").tolist()
+    assert f"sizes/plain is now a task of the model, with the code of Code Ensemble: {code}" in told
     before = times(tmp_path / "a")
     assert {path.name for path in before} == {
         "found_codes.json",

@@ -149,6 +149,12 @@ def test_joining_what_is_no_run_says_so(tmp_path):
         join_reports([tmp_path], tmp_path / "out")
 
 
+def test_a_joined_report_is_not_written_over_one_of_its_parts(tmp_path):
+    write_report([score()], tmp_path / "a", {})
+    with pytest.raises(ValueError, match="holds one of the reports to be joined: choose another `output_dir`"):
+        join_reports([tmp_path / "a"], tmp_path / "a")
+
+
 def test_runs_whose_directories_have_the_same_name_are_told_apart(tmp_path):
     for parent, accuracy in (("a", 0.1), ("b", 0.2)):
         write_report([score(accuracy=accuracy)], tmp_path / parent / "out", {"model": parent})

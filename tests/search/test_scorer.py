@@ -265,6 +265,12 @@ def test_codes_that_do_not_fit(model, examples, codes, message):
         CodeScorer(model, examples).gold_losses(codes)
 
 
+def test_what_needs_choices_says_so(model, examples):
+    free = [{"input_ids": row["input_ids"], "labels": row["labels"]} for row in examples]
+    with pytest.raises(ValueError, match="The accuracy needs answer choices, which these examples do not have"):
+        CodeScorer(model, free).accuracies([[0, 0, 0]])
+
+
 def test_a_model_without_codes(model, examples):
     with pytest.raises(ValueError, match="needs a CTR model"):
         CodeScorer(model.backbone, examples)

@@ -36,7 +36,7 @@ def test_empty_target_means_no_label_and_empty_rendering_that_the_template_does_
     ("jinja", "words"),
     [
         ("{{text}} {{headline}} ||| x", ["'short'", "headline"]),
-        ("{{text}} ||| {{answer_choices[label]}}", ["'short'", "answer_choices"]),
+        ("{{text}} ||| {{answer_choices[label]}}", ["'short'", "it has no answer_choices"]),
         ("{{text.nothing}} ||| x", ["'short'", "nothing"]),
         ("{{text ||| x", ["'short'", "not valid Jinja"]),
         ("{{text}}", ["'short'", "1 part"]),
@@ -120,6 +120,7 @@ def test_context_fields_are_those_of_neither_target_nor_choices_nor_question():
         ("dataset: [", "not readable YAML"),
         ("templates: {}", "'dataset' and 'templates'"),
         ("- a", "'dataset' and 'templates'"),
+        ("dataset: d\ndata: a.csv\ntemplates: {}", r"'data' must be a mapping, such as \{data_files: 'a.csv'\}"),
         ("dataset: d\ntemplate: {}\ntemplates: {}", "unknown keys"),
         ("dataset: d\ntemplates: {a: {name: a}}", "'a' needs a 'jinja'"),
         ("dataset: d\ntemplates: {a: {jinja: x, answer_choices: [a, b]}}", "must be one text"),
