@@ -387,14 +387,14 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
         """Make a found code part of the model, and of every checkpoint saved from now on, under a new name.
 
         Raises:
-            ValueError: The name is taken, or the code has another length or a value out of range.
+            ValueError: The name is taken or no string, or the code has another length or a value out of range.
         """
         self._check_new(name)
         code = task_code.tolist() if isinstance(task_code, (torch.Tensor, np.ndarray)) else list(task_code)
         check_code(code, self.config.code_length, self.config.codebook_size, f"The code of '{name}'")
         self.config.added_task_codes = {**self.config.added_task_codes, name: code}
 
-    def add_tuned_task(self, name: str, vectors: torch.Tensor) -> None:
+    def add_tuned_task(self, name: str, vectors: np.ndarray | torch.Tensor) -> None:
         """Make tuned prompt vectors part of the model, and of every checkpoint saved from now on, under a new name.
 
         Args:
@@ -402,9 +402,10 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
             vectors: `(code_length, width)`, as a code's, e.g. from `search.tune_prompt` or a peft adapter.
 
         Raises:
-            ValueError: The name is taken; the vectors have another shape or are not finite.
+            ValueError: The name is taken or no string; the vectors have another shape or are not finite.
         """
         self._check_new(name)
+        vectors = as_tensor("vectors", vectors)
         expected = (self.config.code_length, self.config.text_config.hidden_size)
         if tuple(vectors.shape) != expected:
             raise ValueError(f"The vectors of '{name}' have shape {tuple(vectors.shape)}, but should have {expected}.")
@@ -432,6 +433,8 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
             self.config.default_task = None
 
     def _check_new(self, name: str) -> None:
+        if not isinstance(name, str):
+            raise ValueError(f"A task's name must be a string, but is {name!r}.")
         if name in self.task_names:
             raise ValueError(f"There is already a task '{name}'; choose another name.")
 

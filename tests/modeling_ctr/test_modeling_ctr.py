@@ -332,6 +332,7 @@ def test_adding_a_task_leaves_other_models_of_the_config_alone(tiny_ctr_model):
         ("rte", [0, 0, 0, -1], "'rte' has the value -1 at position 3"),
         ("rte", [0, 0, 0.5, 0], "'rte' must hold integers, but has 0.5 at position 2"),
         ("rte", torch.tensor([[0, 0, 0, 0]]), "'rte' "),
+        (3, [0, 0, 0, 0], "A task's name must be a string, but is 3"),
     ],
 )
 def test_add_task_refuses(name, code, message, t5):

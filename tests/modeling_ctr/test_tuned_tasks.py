@@ -154,6 +154,7 @@ def test_removing_tasks(t5, vectors):
         ("rte", lambda v: v[:3], r"'rte' have shape \(3, 16\), but should have \(4, 16\)"),
         ("rte", lambda v: v[None], r"have shape \(1, 4, 16\)"),
         ("rte", lambda v: v / 0, "'rte' are not all finite"),
+        (3, lambda v: v, "A task's name must be a string, but is 3"),
     ],
 )
 def test_what_cannot_be_added(name, change, message, t5, vectors):
@@ -162,6 +163,11 @@ def test_what_cannot_be_added(name, change, message, t5, vectors):
     with pytest.raises(ValueError, match=message):
         t5.add_tuned_task(name, change(vectors))
     assert t5.config.tuned_tasks == ["old"] and len(t5.tuned_prompts) == 1
+
+
+def test_vectors_may_be_an_array(t5, vectors):
+    t5.add_tuned_task("rte", vectors.double().numpy())
+    assert torch.equal(t5.task_vectors_of("rte"), vectors)
 
 
 def test_a_tuned_name_is_taken(t5, vectors):
