@@ -44,12 +44,18 @@ class CTREncoder(nn.Module):
         The hidden states are `(batch, prompt_length + sequence_length, width)`.
 
         Raises:
-            ValueError: There is no input; the task is not given in one of these ways; prompt and input together are
-                longer than the language model has positions for (BART).
+            ValueError: There is no input; the mask is not of its shape; the task is not given in one of these ways;
+                prompt and input together are longer than the language model has positions for (BART).
         """
         if self.task_prompt is not None:
             batch_size = batch_size_of(input_ids, inputs_embeds)
             prompt_embeds = self.task_prompt(batch_size, task_id, task_code, prompt_embeds, task).prompt_vectors
+        shape = (input_ids if inputs_embeds is None else inputs_embeds).shape[:2]
+        if attention_mask is not None and attention_mask.shape != shape:
+            raise ValueError(
+                f"`attention_mask` has shape {tuple(attention_mask.shape)}, but an input of shape {tuple(shape)} needs "
+                "the same: one number for each token, and none for the prompt."
+            )
         if inputs_embeds is None:
             if attention_mask is not None:
                 input_ids = input_ids.gather(1, leading_padding_to_end(attention_mask))

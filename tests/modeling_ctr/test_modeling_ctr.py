@@ -422,6 +422,15 @@ def test_checks_never_wait_for_an_accelerator(t5):
         assert tensor.shape == shape
 
 
+@pytest.mark.parametrize("shape", [(3, 8), (3, 13), (1, 9), (3, 1, 1, 9)])
+def test_a_mask_of_another_shape_is_refused(shape, t5, tiny_batch):
+    batch = tiny_batch(t5) | {"attention_mask": torch.ones(shape, dtype=torch.long)}
+    inputs = {"input_ids": batch["input_ids"], "inputs_embeds": t5.get_input_embeddings()(batch["input_ids"])}
+    for name in inputs:
+        with pytest.raises(ValueError, match=r"`attention_mask` has shape .*, but an input of shape \(3, 9\) needs"):
+            t5(**batch | {"input_ids": None, name: inputs[name]})
+
+
 def test_inputs_longer_than_the_language_models_positions(tiny_ctr_model):
     model = tiny_ctr_model("bart")  # 64 positions
     inputs = {"task_id": torch.tensor([0]), "labels": torch.tensor([[5, 1]])}
