@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,14 @@ class CTRTrainer(MultitaskTrainer):
         return model
 
     def _prepare_for_training(self, *args: Any, **kwargs: Any):
+        config = self._plain_model().config
+        found = [*config.added_task_codes, *config.tuned_tasks]
+        if found:
+            logger.warning(
+                f"The model's {len(found)} added and tuned tasks ({shorten(', '.join(found), 100)}) stay as they are while "
+                "training changes what their codes and vectors stand for: look for them again afterwards, or "
+                "`model.remove_task` them."
+            )
         prepared = super()._prepare_for_training(*args, **kwargs)
         register_fsdp_forward_method(self.model, "choice_log_likelihoods")  # does nothing without FSDP2
         return prepared

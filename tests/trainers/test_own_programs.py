@@ -126,6 +126,16 @@ def test_an_added_adapter_is_what_is_trained_and_saved(stage, build, mixture, ar
     assert torch.equal(loaded.eval()(**batch).logits, model.eval()(**batch).logits)
 
 
+def test_tasks_that_were_found_before_training_are_warned_of(build, mixture, args, caplog):
+    model = build()
+    CTRTrainer(model=model, args=args(), train_dataset=mixture).train()
+    assert "added and tuned tasks" not in caplog.text
+    model.add_task("rte", [0, 1, 2, 3])
+    model.add_tuned_task("cb", model.task_vectors_of("rte"))
+    CTRTrainer(model=model, args=args(), train_dataset=mixture).train()
+    assert "The model's 2 added and tuned tasks (rte, cb) stay as they are while training changes" in caplog.text
+
+
 def test_a_language_model_without_a_codebook_is_refused(build, args):
     with pytest.raises(ValueError, match="trains a CTR model, but got a T5ForConditionalGeneration: .*from_backbone"):
         CTRTrainer(model=build().backbone, args=args())
