@@ -79,8 +79,6 @@ def main(argv: list[str] | None = None) -> None:
     known = load_tasks(SHIPPED_TEMPLATES, *task_args.templates_dir)
     train_tasks = select_tasks(known, task_args.train_tasks, task_args.data_dir)
     held_out = select_tasks(known, task_args.tasks, task_args.data_dir, held_out=True)
-    if known_already := {task.name for task in train_tasks} & {task.name for task in held_out}:
-        raise ValueError(f"'{min(known_already)}' is a training task and cannot be a held-out task as well.")
     with loading_errors(model_args.model_name_or_path):
         tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path, revision=model_args.model_revision)
     # A training that an earlier run finished here is this run's as well, asked for again or not.
@@ -89,6 +87,9 @@ def main(argv: list[str] | None = None) -> None:
     if dtype == "auto" and trains_everything(search_args, training_args, trains):
         dtype = "float32"
     model = load_model(model_args, train_tasks, trains, dtype)
+    trained = model.config.task_names if model_args.method == "ctr" else [task.name for task in train_tasks]
+    if known_already := set(trained) & {task.name for task in held_out}:
+        raise ValueError(f"'{min(known_already)}' is a training task and cannot be a held-out task as well.")
     check_tokenizer(tokenizer, model.get_input_embeddings().num_embeddings)
     builder = FeatureBuilder(
         tokenizer,

@@ -109,7 +109,7 @@ def evaluate_held_out(
         judges: dict[tuple[str, str], Judge] = {}  # what a judge has scored, it remembers for the next seed
         for seed in settings.seeds:
             logger.info(f"{dataset}, few-shot seed {seed}")
-            folder = output_dir / "held_out" / dataset.replace("/", "_") / f"seed_{seed}"
+            folder = output_dir / "held_out" / file_name_of(dataset) / f"seed_{seed}"
             examples = held_out_examples(of_dataset, rows, builder, settings.draws, seed)
             inputs = inputs_of(model, examples)
             found: list[ctr_methods.FoundCode] = []

@@ -264,9 +264,9 @@ class Judge:
         return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
 
 
-def file_name_of(template: str) -> str:
-    """A template's name without what a file's name may not have."""
-    return re.sub(r"[^\w.-]+", "_", template)
+def file_name_of(name: str) -> str:
+    """A template's or data set's name without what a file's name may not have."""
+    return re.sub(r"[^\w.-]+", "_", name)
 
 
 def _unlabelled_rows(rows: SplitRows, count: int, seed: int) -> list[int]:

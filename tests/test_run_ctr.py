@@ -410,6 +410,13 @@ def test_methods_that_do_not_go_together_are_refused(project, settings, message)
         run_ctr.main(flags(project, **settings))
 
 
+def test_what_a_model_was_trained_for_is_not_held_out(project):
+    run_ctr.main(flags(project, **TRAINING | {"max_steps": 1}))
+    settings = {**SEARCHES, "tasks": ["shapes"], "model_name_or_path": project / "out", "output_dir": project / "b"}
+    with pytest.raises(ValueError, match="'shapes/marked / twice' is a training task and cannot be a held-out task"):
+        run_ctr.main(flags(project, **settings))
+
+
 def test_the_prompted_baseline_is_no_ctr_model(project):
     run_ctr.main(flags(project, **TRAINING))
     with pytest.raises(ValueError, match="is a CTR model; `--method t0` takes the plain language model"):
