@@ -81,7 +81,8 @@ class CTRPreTrainedModel(PreTrainedModel):
 
         Raises:
             OSError: There is no such folder, and the Hub did not give it; or the weight file is truncated or damaged.
-            ValueError: A tensor's shape is not the config's, unless `ignore_mismatched_sizes=True` is given.
+            ValueError: A tensor's shape is not the config's, unless `ignore_mismatched_sizes=True` is given; or a part
+                of what is not the language model's is missing, as all of it may be.
         """
         ignore_mismatched_sizes = kwargs.pop("ignore_mismatched_sizes", False)
         output_loading_info = kwargs.pop("output_loading_info", False)
@@ -106,6 +107,13 @@ class CTRPreTrainedModel(PreTrainedModel):
                 f"The checkpoint '{pretrained_model_name_or_path}' has another shape than the config: '{key}' is "
                 f"{list(found)}, but should be {list(expected)} ({len(info['mismatched_keys'])} such tensors); load it "
                 "with its own config."
+            )
+        ours = {name for name in model.state_dict() if not name.startswith(f"{cls.base_model_prefix}.")}
+        missing = ours & set(info["missing_keys"])
+        if missing and missing != ours:
+            raise ValueError(
+                f"The checkpoint '{pretrained_model_name_or_path}' is not whole: its config asks for "
+                f"'{min(missing)}', which it lacks. Download or save it again."
             )
         bring_back(model.task_codebook)
         return (model, info) if output_loading_info else model

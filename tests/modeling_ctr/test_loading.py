@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, MarianConfig, MarianMTModel
 from transformers.quantizers.base import HfQuantizer
 
@@ -327,6 +328,17 @@ def test_a_config_that_was_changed_by_hand(tiny_ctr_model, tmp_path):
     path = tmp_path / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"code_length": 5}))
     with pytest.raises(ValueError, match=r"has another shape than the config: 'task_codebook.position_maps.weight'"):
+        CTRForConditionalGeneration.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("lost", ["task_codebook.code_vectors.weight", "tuned_prompts"])
+def test_a_checkpoint_without_some_of_our_weights(lost, tiny_ctr_model, tmp_path):
+    model = tiny_ctr_model("t5-v1.1")
+    model.add_tuned_task("tuned", torch.ones(model.config.code_length, model.config.text_config.hidden_size))
+    model.save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    save_file({name: weight for name, weight in load_file(file).items() if name != lost}, file, {"format": "pt"})
+    with pytest.raises(ValueError, match=f"is not whole: its config asks for '{lost}', which it lacks"):
         CTRForConditionalGeneration.from_pretrained(tmp_path)
 
 
