@@ -136,7 +136,7 @@ def streaming_mixture(
         Columns `input_ids`, `labels`, `task_id`; neither length nor end. Its `state_dict` is exact.
 
     Raises:
-        DataError: A data set has no rows.
+        DataError: A data set has no rows, or a task no example.
     """
     sizes = {}
     for dataset in tqdm({task.dataset: None for task in tasks}, desc="Counting rows"):
@@ -144,6 +144,9 @@ def streaming_mixture(
         if not sizes[dataset]:
             raise DataError(f"Data set {dataset!r} has no rows.")
     counts = mixture_counts([task.dataset for task in tasks], sizes, cap, mixing, temperature)
+    for task_id, task in enumerate(tasks):
+        if next(iter(builder.streaming(task, rows[task.dataset], task_id)), None) is None:
+            raise DataError(f"Task {task.name!r} has no example: none of its rows has an input and a target.")
     streams = [
         # A copy, since each keeps its own place.
         builder.streaming(task, copy.deepcopy(rows[task.dataset]), task_id).repeat(None)

@@ -125,3 +125,10 @@ def test_a_stream_without_rows_is_named(tokenizer):
     empty = streams(rows) | {"b": streams(rows)["b"].filter(lambda row: False)}
     with pytest.raises(DataError, match="Data set 'b' has no rows"):
         streaming_mixture(tasks, empty, FeatureBuilder(tokenizer))
+
+
+def test_a_stream_in_which_a_task_has_no_example_is_named(tokenizer):
+    tasks, rows = animal_tasks()
+    unlabelled = Task("b/none", "b", Template("none", "a cat |||"))
+    with pytest.raises(DataError, match="Task 'b/none' has no example"):
+        streaming_mixture([*tasks, unlabelled], streams(rows), FeatureBuilder(tokenizer))
