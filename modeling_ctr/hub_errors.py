@@ -9,6 +9,7 @@ from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
+    HFValidationError,
     HTTPError,  # the HTTP library's own, of which there is more than one
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
@@ -51,7 +52,7 @@ def hub_error_reason(error: BaseException, repo_id: str) -> str | None:
         chain.append(error)
         error = error.__cause__ or error.__context__
     # What the Hub answered says most; each such error has one of the HTTP library behind it.
-    for kinds in ((HfHubHTTPError, OfflineModeIsEnabled), HTTPError, LocalEntryNotFoundError):
+    for kinds in ((HfHubHTTPError, OfflineModeIsEnabled), HTTPError, LocalEntryNotFoundError, HFValidationError):
         found = [e for e in chain if isinstance(e, kinds)]
         if found:
             return _reason(found[-1], repo_id)
@@ -74,6 +75,8 @@ def _reason(error: BaseException, repo_id: str) -> str:
         return (
             f"the Hub cannot be reached, and '{repo_id}' is not in the local cache; check the network, and try again"
         )
+    if isinstance(error, HFValidationError):
+        return f"'{repo_id}' cannot be the name of a repository (user/name)"
     if isinstance(error, EntryNotFoundError):
         return f"'{repo_id}' has no such file"
     if isinstance(error, HfHubHTTPError):

@@ -248,6 +248,13 @@ def test_what_cannot_be_done_is_said_in_a_sentence(project, settings, message):
         run_ctr.main(flags(project, **settings))
 
 
+def test_a_model_that_is_not_there_is_said(project):
+    with pytest.raises(
+        OSError, match=r"cannot be the name of a repository \(user/name\)\. Nor is there a folder of that"
+    ):
+        run_ctr.main(flags(project, **SEARCHES, model_name_or_path=project / "stag2"))
+
+
 def test_an_output_dir_of_another_run_is_refused(project):
     run_ctr.main(flags(project, **TRAINING))
     with pytest.raises(ValueError, match="holds a run with `max_steps` 10, not 11: choose another `output_dir`"):
