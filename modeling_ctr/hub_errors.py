@@ -16,6 +16,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import validate_repo_id
 
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 
@@ -39,9 +40,17 @@ def hub_errors(action: str, repo_id: str, advice: str = "") -> Iterator[None]:
 
 
 def loading_errors(name_or_path: str | os.PathLike | None) -> AbstractContextManager[None]:
-    """For blocks that load a checkpoint: `hub_errors`, where the name is no folder here and is looked for on the Hub."""
+    """For blocks that load a checkpoint: `hub_errors`, where the name is no folder here and is looked for on the Hub.
+
+    Raises:
+        OSError: It is no folder, and cannot be a name on the Hub.
+    """
     if name_or_path is None or Path(name_or_path).exists():  # None: the weights are given as a `state_dict`
         return nullcontext()
+    try:
+        validate_repo_id(str(name_or_path))
+    except HFValidationError as error:
+        raise OSError(f"There is no folder '{name_or_path}', and nothing on the Hub can have that name.") from error
     return hub_errors(f"Loading '{name_or_path}'", str(name_or_path), "Nor is there a folder of that name.")
 
 
@@ -52,7 +61,7 @@ def hub_error_reason(error: BaseException, repo_id: str) -> str | None:
         chain.append(error)
         error = error.__cause__ or error.__context__
     # What the Hub answered says most; each such error has one of the HTTP library behind it.
-    for kinds in ((HfHubHTTPError, OfflineModeIsEnabled), HTTPError, LocalEntryNotFoundError, HFValidationError):
+    for kinds in ((HfHubHTTPError, OfflineModeIsEnabled), HTTPError, LocalEntryNotFoundError):
         found = [e for e in chain if isinstance(e, kinds)]
         if found:
             return _reason(found[-1], repo_id)
@@ -75,8 +84,6 @@ def _reason(error: BaseException, repo_id: str) -> str:
         return (
             f"the Hub cannot be reached, and '{repo_id}' is not in the local cache; check the network, and try again"
         )
-    if isinstance(error, HFValidationError):
-        return f"'{repo_id}' cannot be the name of a repository (user/name)"
     if isinstance(error, EntryNotFoundError):
         return f"'{repo_id}' has no such file"
     if isinstance(error, HfHubHTTPError):
