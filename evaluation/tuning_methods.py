@@ -70,8 +70,8 @@ def score_tuning(
         settings: How to tune.
         seed: Of the examples held back, of random starts and of dropout.
         adapter: A folder for the tuned prompt, as an adapter of peft; prompt tuning alone writes it.
-        code: The start of `code_tuning`, for a CTR model: the best training code, which measured better than a
-            found one, whose vectors fit the few examples already.
+        code: The start of `code_tuning`, for a CTR model: the best training code. Whether a found one is a better start
+            differs between models (docs/performance.md), and this one takes no search.
         prefix: Goes before the method's name in the score.
     """
     start = time.perf_counter()
