@@ -126,7 +126,10 @@ class FeatureBuilder:
             TemplateError: The template fails on a row.
             DataError: No row is left.
         """
-        return self._build(task, rows, task_id, evaluation=True)
+        features = self._build(task, rows, task_id, evaluation=True)
+        if task.has_choices:
+            _warn_of_like_choices(task, features)
+        return features
 
     def _build(self, task: Task, rows: Dataset, task_id: int, evaluation: bool) -> Dataset:
         columns = dict(_TRAINING_FEATURES)
@@ -166,6 +169,16 @@ class FeatureBuilder:
             max_source_length=self.max_source_length,
             max_target_length=self.max_target_length,
             evaluation=evaluation,
+        )
+
+
+def _warn_of_like_choices(task: Task, features: Dataset) -> None:
+    alike = sum(len({*map(tuple, choices)}) < len(choices) for choices in features["choice_ids"])
+    if alike:
+        logger.warning(
+            f"Task {task.name!r}: in {alike} of {len(features)} rows some answer choices are the same tokens, between "
+            "which no model can choose. Perhaps the tokenizer does not know them, or `max_target_length` cuts off what "
+            "differs; choose others in the template."
         )
 
 

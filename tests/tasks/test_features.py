@@ -65,6 +65,14 @@ def test_unlabelled_rows_and_rows_that_do_not_apply_are_left_out_of_training(tok
         FeatureBuilder(tokenizer).training(TASK, rows.select([0]), 0)
 
 
+def test_choices_that_the_tokenizer_cannot_tell_apart_are_warned_of(tokenizer, caplog):
+    FeatureBuilder(tokenizer).evaluation(TASK, Dataset.from_list([row(), row()]))
+    assert "the same tokens" not in caplog.text
+    unknown = row(first="\N{THUMBS UP SIGN}", second="\N{THUMBS DOWN SIGN}")
+    FeatureBuilder(tokenizer).evaluation(TASK, Dataset.from_list([unknown, row(), row()]))
+    assert "'animals/t': in 1 of 3 rows some answer choices are the same tokens" in caplog.text
+
+
 def test_numbers_of_choices_may_differ(tokenizer):
     task = Task("a/v", "a", Template("v", "{{context}} ||| {{choices[0]}}", "{{choices | join('|||')}}"))
     rows = Dataset.from_list([{"context": "the cat", "choices": c} for c in (["yes", "no"], ["yes", "no", "maybe"])])
