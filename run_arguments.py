@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 from transformers import HfArgumentParser
 
+from evaluation.ctr_methods import SearchSettings
 from evaluation.tuning_methods import CODE_TUNING, FULL_TUNING, METHODS
 from search import OBJECTIVES
 from trainers import CTRTrainingArguments
@@ -181,22 +182,38 @@ class SearchArguments:
     )
 
     @property
-    def finds_codes(self) -> bool:
-        return any(
-            (self.do_code_ensemble, self.do_refined_ensemble, self.do_bitwise_search, self.do_population_search)
+    def searches(self) -> SearchSettings:
+        """Which searches for codes are asked for, and how."""
+        return SearchSettings(
+            code_ensemble=self.do_code_ensemble,
+            refined_ensemble=self.do_refined_ensemble,
+            bitwise_search=self.do_bitwise_search,
+            population_search=self.do_population_search,
+            calibrated=self.batch_calibration,
+            num_codes=self.num_codes,
+            objective=self.objective,
+            epochs=self.search_epochs,
+            order=self.search_order,
+            num_starts=self.num_starts,
+            race=self.race,
+            max_evaluations=self.max_evaluations,
+            max_seconds=self.max_search_seconds,
         )
+
+    @property
+    def finds_codes(self) -> bool:
+        """Whether any of them is."""
+        return self.searches.needs_labels or self.searches.votes
 
     @property
     def needs_labels(self) -> bool:
         """Whether anything looks at labelled examples."""
-        return any((self.do_bitwise_search, self.do_population_search, self.do_prompt_selection, self.tuning))
+        return self.searches.needs_labels or self.do_prompt_selection or bool(self.tuning)
 
     @property
     def needs_votes(self) -> bool:
         """Whether anything looks at unlabelled ones."""
-        return any(
-            (self.do_code_ensemble, self.do_refined_ensemble, self.do_prompt_selection, self.templates_per_dataset)
-        )
+        return self.searches.votes or self.do_prompt_selection or bool(self.templates_per_dataset)
 
 
 SEARCH_COUNTS = (

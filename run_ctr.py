@@ -24,7 +24,6 @@ from transformers import (
     set_seed,
 )
 
-from evaluation.ctr_methods import SearchSettings
 from evaluation.held_out import HeldOutSettings, evaluate_held_out
 from evaluation.protocol import Draws
 from evaluation.report import Score, join_reports, print_table
@@ -259,21 +258,6 @@ def mixed_precision(args: CTRTrainingArguments) -> torch.autocast:
 
 def held_out_settings(args: SearchArguments, task_args: TaskArguments, judged: bool) -> HeldOutSettings:
     """What the flags ask for on held-out tasks."""
-    search = SearchSettings(
-        code_ensemble=args.do_code_ensemble,
-        refined_ensemble=args.do_refined_ensemble,
-        bitwise_search=args.do_bitwise_search,
-        population_search=args.do_population_search,
-        calibrated=args.batch_calibration,
-        num_codes=args.num_codes,
-        objective=args.objective,
-        epochs=args.search_epochs,
-        order=args.search_order,
-        num_starts=args.num_starts,
-        race=args.race,
-        max_evaluations=args.max_evaluations,
-        max_seconds=args.max_search_seconds,
-    )
     return HeldOutSettings(
         draws=Draws(
             num_shots=args.num_shots if args.needs_labels else 0,
@@ -282,7 +266,7 @@ def held_out_settings(args: SearchArguments, task_args: TaskArguments, judged: b
             max_eval_samples=task_args.max_eval_samples,
             protocol=args.protocol,
         ),
-        search=search,
+        search=args.searches,
         prompt_selection=args.do_prompt_selection,
         tuning=TuningSettings(tuple(args.tuning), args.tuning_steps),
         seeds=tuple(args.few_shot_seeds),

@@ -5,6 +5,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,26 @@ from modeling_ctr import CTRForConditionalGeneration
 from trainers.checkpoints import checkpoint_problem, last_whole_checkpoint, needs_universal_form
 
 TESTS = Path(__file__).parent
+
+
+@pytest.fixture
+def start(mixture, tmp_path) -> Callable[..., subprocess.Popen]:
+    """`start(model, arguments, *prefix, **run)`: a process, behind the words of `prefix`, that resumes a run if it can."""
+
+    def start(model: CTRForConditionalGeneration, arguments: dict, *prefix: str, **run) -> subprocess.Popen:
+        file = tmp_path / "runs.json"
+        if not file.exists():
+            model.save_pretrained(tmp_path / "model")
+            mixture.save_to_disk(tmp_path / "data")
+        where = {"model": str(tmp_path / "model"), "data": str(tmp_path / "data")}
+        file.write_text(json.dumps([where | {"arguments": arguments, "resume": True} | run]))
+        environment = os.environ | {"PYTHONPATH": str(TESTS.parents[1]), "OMP_NUM_THREADS": "1"}
+        command = [*prefix, sys.executable, str(TESTS / "train_process.py"), str(file)]
+        return subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
+        )
+
+    return start
 
 
 def test_only_whole_checkpoints_are_gone_on_from(build, train, tmp_path, caplog):
@@ -87,27 +109,17 @@ def test_directory_that_cannot_be_written_is_named(build, train, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() == 0 and shutil.which("setpriv") is None, reason="root may write everywhere")
-def test_read_only_directory_is_said_and_leaves_the_previous_checkpoint(build, mixture, train, tmp_path):
-    run, file = tmp_path / "run", tmp_path / "runs.json"
-    settings = {"output_dir": str(run), "save_strategy": "steps", "save_steps": 4, "report_to": "none"}
-    train(build(), stage=1, max_steps=4, **settings)
-    build().save_pretrained(tmp_path / "model")
-    mixture.save_to_disk(tmp_path / "data")
-    arguments = settings | {"stage": 1, "max_steps": 8, "use_cpu": True}
-    single = {"model": str(tmp_path / "model"), "data": str(tmp_path / "data"), "arguments": arguments, "resume": True}
-    file.write_text(json.dumps([single]))
+def test_read_only_directory_is_said_and_leaves_the_previous_checkpoint(build, train, start, tmp_path):
+    run = tmp_path / "run"
+    settings = {"output_dir": str(run), "stage": 1, "save_strategy": "steps", "save_steps": 4, "report_to": "none"}
+    train(build(), max_steps=4, **settings)
     without_power = ["setpriv", "--bounding-set", "-dac_override"] if os.geteuid() == 0 else []
     run.chmod(0o555)
-    done = subprocess.run(
-        [*without_power, sys.executable, str(TESTS / "train_process.py"), str(file)],
-        env=os.environ | {"PYTHONPATH": str(TESTS.parents[1]), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    process = start(build(), settings | {"max_steps": 8, "use_cpu": True}, *without_power)
+    _, errors = process.communicate(timeout=600)
     run.chmod(0o755)
-    assert done.returncode == 1
-    assert f"OSError: The checkpoint of step 8 could not be written to '{run}'" in done.stderr
+    assert process.returncode == 1
+    assert f"OSError: The checkpoint of step 8 could not be written to '{run}'" in errors
     assert last_whole_checkpoint(run) == run / "checkpoint-4"
 
 
@@ -143,10 +155,7 @@ def test_only_as_many_checkpoints_as_asked_and_the_best(build, train, tmp_path, 
 
 
 @pytest.mark.slow
-def test_killed_again_and_again_it_ends_bit_identical(build, mixture, train, tmp_path):
-    model = build(dropout=0.1)
-    model.save_pretrained(tmp_path / "model")
-    mixture.save_to_disk(tmp_path / "data")
+def test_killed_again_and_again_it_ends_bit_identical(build, train, start, tmp_path):
     settings = {
         "stage": 2,
         "max_steps": 30,  # 12 steps an epoch
@@ -157,21 +166,12 @@ def test_killed_again_and_again_it_ends_bit_identical(build, mixture, train, tmp
         "use_cpu": True,
         "disable_tqdm": True,
     }
-    run, file = tmp_path / "killed", tmp_path / "runs.json"
-
-    def start(die_writing: str | None = None) -> subprocess.Popen:
-        arguments = settings | {"output_dir": str(run)}
-        single = {"model": str(tmp_path / "model"), "data": str(tmp_path / "data"), "arguments": arguments}
-        file.write_text(json.dumps([single | {"resume": True, "die_writing": die_writing}]))
-        environment = os.environ | {"PYTHONPATH": str(TESTS.parents[1]), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, str(TESTS / "train_process.py"), str(file)]
-        return subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
-        )
+    run = tmp_path / "killed"
+    resume = partial(start, build(dropout=0.1), settings | {"output_dir": str(run)})
 
     def interrupt(number: int, after: int) -> tuple[int, str]:
         """Send a signal once `after` steps are reported."""
-        process = start()
+        process = resume()
         while after and (line := process.stdout.readline()):
             after -= line.startswith("step")
         process.send_signal(number)
@@ -181,7 +181,7 @@ def test_killed_again_and_again_it_ends_bit_identical(build, mixture, train, tmp
     code, errors = interrupt(signal.SIGKILL, after=4)
     assert code == -signal.SIGKILL and "starts at the beginning" in errors
     for name in ("optimizer.pt", "rng_state.pth"):
-        process = start(die_writing=name)
+        process = resume(die_writing=name)
         _, errors = process.communicate(timeout=600)
         assert process.returncode == -signal.SIGKILL
     assert "is not whole (trainer_state.json is missing)" in errors and "Training goes on from" in errors
@@ -189,7 +189,7 @@ def test_killed_again_and_again_it_ends_bit_identical(build, mixture, train, tmp
     assert code == 143 and "SIGTERM received: saving after step" in errors
     stopped_at = int(errors.split("saving after step ")[1].split(",")[0])
     assert last_whole_checkpoint(run) == run / f"checkpoint-{stopped_at}"
-    process = start()
+    process = resume()
     _, errors = process.communicate(timeout=600)
     assert process.returncode == 0 and f"checkpoint-{stopped_at}'" in errors
 
