@@ -50,7 +50,7 @@ from search import (
     task_code_space,
     tune_prompt,
 )
-from search.scorer import first_argmax
+from search.scoring.code_scorer import first_argmax
 from tasks import SHIPPED_TEMPLATES, FeatureBuilder, Task, few_shot_split, load_rows, load_tasks, select_tasks
 
 SHOTS, UNLABELLED = 32, 128

@@ -20,7 +20,7 @@ from search import (
     pseudo_labelled,
     task_code_space,
 )
-from search.processes import is_main_process, on_main_process
+from search.scoring.processes import is_main_process, on_main_process
 from tasks import DataError
 
 BEST_BY_LOSS, BEST_BY_ACCURACY = "training code by loss", "training code by accuracy"

@@ -24,8 +24,8 @@ from evaluation.report import Score, load_scores, save_scores, write_report
 from evaluation.tuning_methods import CODE_TUNING, TuningSettings, score_tuning
 from modeling_ctr import CTRForConditionalGeneration
 from search import load_prompt_adapter
-from search.processes import is_main_process, on_main_process
-from search.prompt_scorer import autocast_around
+from search.scoring.processes import is_main_process, on_main_process
+from search.scoring.prompt_scorer import autocast_around
 from tasks import FeatureBuilder, SplitRows, Task
 
 logger = logging.get_logger(__name__)

@@ -14,7 +14,7 @@ from evaluation.protocol import Judge, TemplateExamples
 from evaluation.report import Score
 from search import PromptScorer
 from search.code_ensemble import ensemble_vote
-from search.objectives import choice_cross_entropy
+from search.scoring.objectives import choice_cross_entropy
 
 T0, PROMPT_BY_LOSS, PROMPT_BY_VOTE = "T0", "T0, prompt by loss", "T0, prompt by vote (ZPS)"
 

@@ -21,8 +21,8 @@ from evaluation.metrics import RankClassification, TextGeneration
 from evaluation.report import MAJORITY, Score
 from modeling_ctr import CTRForConditionalGeneration
 from search import CodeScorer, PromptScorer, batch_calibration, examples_fingerprint, model_fingerprint
-from search.prompt_scorer import autocast_around
-from search.scorer import first_argmax
+from search.scoring.code_scorer import first_argmax
+from search.scoring.prompt_scorer import autocast_around
 from tasks import DataError, FeatureBuilder, SplitRows, Task, few_shot_split
 
 RAW_LM, MEAN_CODE = "raw LM", "mean training code"

@@ -1,17 +1,17 @@
 """Finding the code of a new task: Code Ensemble without labels, Bitwise Search with a few."""
 
 from .bitwise_search import BitwiseSearch
-from .calibration import batch_calibration, contextual_calibration
 from .code_ensemble import CodeEnsemble
-from .code_space import code_space_of, full_code_space, task_code_space
-from .fingerprints import examples_fingerprint, model_fingerprint
-from .objectives import OBJECTIVES, Objective, generation_objective
 from .population_search import PopulationSearch
-from .prompt_scorer import PromptScorer
 from .prompt_tuning import TunedPrompt, load_prompt_adapter, save_prompt_adapter, tune_prompt, vocabulary_prompt
 from .pseudo_labels import pseudo_labelled
 from .results import BitwiseSearchResult, CodeEnsembleResult, PromptTuningResult, TaskCodeSearchResult
-from .scorer import CodeScorer
+from .scoring.calibration import batch_calibration, contextual_calibration
+from .scoring.code_scorer import CodeScorer
+from .scoring.codes import code_space_of, full_code_space, task_code_space
+from .scoring.fingerprints import examples_fingerprint, model_fingerprint
+from .scoring.objectives import OBJECTIVES, Objective, generation_objective
+from .scoring.prompt_scorer import PromptScorer
 from .task_code_search import best_training_code
 
 __all__ = [

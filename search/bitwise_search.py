@@ -10,10 +10,13 @@ from typing import Literal
 import torch
 from transformers.utils import logging
 
-from .code_space import CodeSpace, check_codes
 from .evaluations import Evaluations, Key
 from .gradient_guide import promising_variants
-from .objectives import (
+from .pruning import Pruner
+from .results import BitwiseSearchResult, Evaluation, ScoredCode
+from .scoring.code_scorer import CodeScorer
+from .scoring.codes import CodeSpace, check_codes
+from .scoring.objectives import (
     Objective,
     UserObjective,
     is_better,
@@ -21,10 +24,7 @@ from .objectives import (
     require_gradients,
     resolve_objective,
 )
-from .processes import num_processes
-from .pruning import Pruner
-from .results import BitwiseSearchResult, Evaluation, ScoredCode
-from .scorer import CodeScorer
+from .scoring.processes import num_processes
 from .task_code_search import first_best
 
 logger = logging.get_logger(__name__)

@@ -8,7 +8,7 @@ import torch
 from transformers.utils import logging
 
 from .results import CodeEnsembleResult, EnsembleMember
-from .scorer import CodeScorer
+from .scoring.code_scorer import CodeScorer
 from .task_code_search import training_codes
 
 logger = logging.get_logger(__name__)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 import torch
 from tqdm.auto import tqdm
 
-from .objectives import Objective, UserObjective, is_better
-from .processes import is_main_process, on_main_process
 from .pruning import Pruner
 from .results import Evaluation, ScoredCode
-from .scorer import CodeScorer
+from .scoring.code_scorer import CodeScorer
+from .scoring.objectives import Objective, UserObjective, is_better
+from .scoring.processes import is_main_process, on_main_process
 from .trace import EvaluationTrace
 
 Key = tuple[int, ...]

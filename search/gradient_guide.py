@@ -2,9 +2,9 @@
 
 import torch
 
-from .code_space import CodeSpace
-from .objectives import Objective
-from .scorer import CodeScorer
+from .scoring.code_scorer import CodeScorer
+from .scoring.codes import CodeSpace
+from .scoring.objectives import Objective
 
 
 def promising_variants(

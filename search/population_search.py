@@ -8,12 +8,12 @@ import torch
 from transformers.utils import logging
 
 from .bitwise_search import digest, varied
-from .code_space import CodeSpace, check_codes
 from .evaluations import Evaluations, Key
-from .objectives import Objective, UserObjective, objective_name, resolve_objective
-from .processes import num_processes
 from .results import BitwiseSearchResult, Evaluation, ScoredCode
-from .scorer import CodeScorer
+from .scoring.code_scorer import CodeScorer
+from .scoring.codes import CodeSpace, check_codes
+from .scoring.objectives import Objective, UserObjective, objective_name, resolve_objective
+from .scoring.processes import num_processes
 
 logger = logging.get_logger(__name__)
 

@@ -17,10 +17,10 @@ from transformers.utils import logging
 
 from modeling_ctr.checkpoint_name import public_name
 
-from .objectives import Objective, is_better, require_gradients, resolve_objective
-from .processes import is_main_process, num_processes
-from .prompt_scorer import PromptScorer
 from .results import HeldBackLoss, PromptTuningResult
+from .scoring.objectives import Objective, is_better, require_gradients, resolve_objective
+from .scoring.processes import is_main_process, num_processes
+from .scoring.prompt_scorer import PromptScorer
 
 logger = logging.get_logger(__name__)
 

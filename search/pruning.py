@@ -6,9 +6,9 @@ from collections import deque
 import torch
 from scipy.special import stdtr
 
-from .objectives import Objective, is_better
 from .results import Evaluation
-from .scorer import CodeScorer
+from .scoring.code_scorer import CodeScorer
+from .scoring.objectives import Objective, is_better
 
 # The examples are looked at in portions that end at these shares of them.
 PORTION_ENDS = (0.125, 0.25, 0.5, 1.0)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError
 
-from .processes import is_main_process
+from .scoring.processes import is_main_process
 
 Result = TypeVar("Result", bound="SearchResult")
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import torch
 
-from .code_space import check_codes
-from .objectives import OBJECTIVES, Objective, UserObjective, is_better, objective_name, resolve_objective
 from .results import TaskCodeRow, TaskCodeSearchResult
-from .scorer import CodeScorer
+from .scoring.code_scorer import CodeScorer
+from .scoring.codes import check_codes
+from .scoring.objectives import OBJECTIVES, Objective, UserObjective, is_better, objective_name, resolve_objective
 
 
 def best_training_code(

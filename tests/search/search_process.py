@@ -18,7 +18,7 @@ from search import (
     pruning,
     tune_prompt,
 )
-from search.processes import num_processes
+from search.scoring.processes import num_processes
 
 spec = importlib.util.spec_from_file_location("shared_models", Path(__file__).parent / "conftest.py")
 shared_models = importlib.util.module_from_spec(spec)

@@ -24,7 +24,7 @@ from search import (
     task_code_space,
 )
 from search.gradient_guide import promising_variants
-from search.objectives import is_better
+from search.scoring.objectives import is_better
 
 from .conftest import make_examples, make_model
 

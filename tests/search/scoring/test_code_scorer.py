@@ -8,9 +8,9 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 from modeling_ctr import CTRForConditionalGeneration
 from search import CodeScorer, PromptScorer
-from search.scorer import first_argmax
+from search.scoring.code_scorer import first_argmax
 
-from .conftest import EOS, bart_config, make_examples, make_model
+from ..conftest import EOS, bart_config, make_examples, make_model
 
 
 def plain_log_likelihood(model, row, target, **task):

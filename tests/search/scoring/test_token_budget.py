@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from search import CodeScorer, token_budget
-from search.token_budget import BATCHES, TokenBudget
+from search import CodeScorer
+from search.scoring import token_budget
+from search.scoring.token_budget import BATCHES, TokenBudget
 
 CPU = torch.device("cpu")
 

@@ -40,7 +40,7 @@ class PromptScorer:
     token budget, without padding to fixed lengths. Results do not depend on the batches, up to rounding (about 1e-6
     of the value in float32).
 
-    In a run of several processes (see `search.processes`) each of them scores a share of the pairs, and all have all
+    In a run of several processes (see `search.scoring.processes`) each of them scores a share of the pairs, and all have all
     results; every process must call the same methods in the same order.
 
     Args:

@@ -8,7 +8,7 @@ import torch
 
 from modeling_ctr import CTRForConditionalGeneration
 
-from .code_space import check_codes
+from .codes import check_codes
 from .fingerprints import model_fingerprint
 from .prompt_scorer import PromptScorer, require_numbers
 

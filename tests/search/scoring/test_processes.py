@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from search import BitwiseSearchResult, CodeEnsembleResult, PromptTuningResult, TaskCodeSearchResult
-from search import processes as several
+from search.scoring import processes as several
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 SEARCHES = ("plain", "pruned", "loss", "gradient", "raced", "population")
 
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from search import OBJECTIVES, CodeScorer, generation_objective
-from search.objectives import is_better, objective_name, resolve_objective
+from search.scoring.objectives import is_better, objective_name, resolve_objective
 
-from .conftest import make_examples
+from ..conftest import make_examples
 
 
 def test_values_by_definition(model, examples, codes):

@@ -7,8 +7,8 @@ from typing import Literal
 
 import torch
 
+from .code_scorer import CodeScorer, first_argmax
 from .prompt_scorer import PromptScorer
-from .scorer import CodeScorer, first_argmax
 
 # A code counts as better only if it is so by more than this share of the value: rounding, which depends on how codes
 # and examples were batched, then cannot decide between equals.

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from search.targets import Targets, checked_example
+from search.scoring.targets import Targets, checked_example
 
 
 def test_each_distinct_target_once():

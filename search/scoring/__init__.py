@@ -1,0 +1,24 @@
+"""What the language model makes of codes and prompt vectors: scores of answers, and the objectives made of them."""
+
+from .calibration import batch_calibration
+from .code_scorer import CodeScorer
+from .codes import CodeSpace, check_codes, code_space_of, full_code_space, task_code_space
+from .fingerprints import examples_fingerprint, model_fingerprint
+from .objectives import OBJECTIVES, Objective, generation_objective
+from .prompt_scorer import PromptScorer
+
+__all__ = [
+    "OBJECTIVES",
+    "CodeScorer",
+    "CodeSpace",
+    "Objective",
+    "PromptScorer",
+    "batch_calibration",
+    "check_codes",
+    "code_space_of",
+    "examples_fingerprint",
+    "full_code_space",
+    "generation_objective",
+    "model_fingerprint",
+    "task_code_space",
+]
