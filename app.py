@@ -13,8 +13,10 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio i
 
 import gradio as gr
 
-from evaluation.codebook_figures import search_figure
-from evaluation.codebook_report import Codebook, write_codebook_report
+from codebook_report.codebook import Codebook
+from codebook_report.figures import search_figure
+from codebook_report.page import write_codebook_report
+from codebook_report.search_course import SearchCourse
 from evaluation.playground import (
     HELD_OUT_DEMO_TASKS,
     Checkpoint,
@@ -28,7 +30,6 @@ from evaluation.playground import (
     parse_choices,
     parse_examples,
 )
-from evaluation.search_course import SearchCourse
 from search import CodeEnsemble, CodeScorer
 
 DEFAULT_CHECKPOINT = "out/demo/seed_0/stage2"  # what `make demo` leaves

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from evaluation.codebook_report import Codebook, load_model
-from evaluation.search_course import SearchCourse, read_trace
+from codebook_report.codebook import Codebook, load_checkpoint
+from codebook_report.search_course import SearchCourse, read_trace
 from modeling_ctr import CTRForConditionalGeneration, save_task_code
 from search import OBJECTIVES, BitwiseSearch, CodeScorer, task_code_space
 from tasks.features import check_tokenizer
@@ -38,7 +38,7 @@ class Checkpoint:
     @classmethod
     def load(cls, source: str) -> "Checkpoint":
         """From a directory or the Hub. Raises a ValueError of one sentence."""
-        model = load_model(source)
+        model = load_checkpoint(source)
         try:
             tokenizer = AutoTokenizer.from_pretrained(source)
         except (OSError, ValueError) as error:

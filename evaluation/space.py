@@ -38,6 +38,7 @@ def space_files(model: str) -> dict[str, bytes]:
     settings.read(REPOSITORY / "setup.cfg", encoding="utf-8")
     packages = settings["options"]["packages"].split()
     sources = [path for package in packages for path in (REPOSITORY / package).rglob("*") if path.is_file()]
+    sources += [REPOSITORY / f"{module}.py" for module in settings["options"]["py_modules"].split()]
     files = {
         path.relative_to(REPOSITORY).as_posix(): path.read_bytes()
         for path in [REPOSITORY / "app.py", REPOSITORY / "LICENSE", *sources]

@@ -15,7 +15,7 @@ from peft import PeftModel
 from transformers import AutoConfig, T5ForConditionalGeneration
 
 import run_ctr
-from evaluation import codebook_report
+from codebook_report.__main__ import main as codebook_report
 from modeling_ctr import CTRForConditionalGeneration
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -115,13 +115,13 @@ def test_readme_and_codes(folder):
 
     report, app, push, space = commands(share)  # for the app see test_app.py, for the last two tests/hub
     assert "app.py" in app and "--push_to_hub" in push and "evaluation.space" in space
-    codebook_report.main(shlex.split(report.replace("out/demo/seed_0/stage2", "out/stage2"))[3:])
+    codebook_report(shlex.split(report.replace("out/demo/seed_0/stage2", "out/stage2"))[3:])
     assert (folder / "out" / "codebook" / "codebook.html").is_file()
 
     report, *_ = blocks("docs/codes.md", "bash")
     (attributes,) = blocks("docs/codes.md", "json")
     (folder / "attributes.json").write_text(attributes)
-    codebook_report.main(shlex.split(report.replace("out/ctr", "out/rte"))[3:] + ["--attributes", "attributes.json"])
+    codebook_report(shlex.split(report.replace("out/ctr", "out/rte"))[3:] + ["--attributes", "attributes.json"])
     known = set(CTRForConditionalGeneration.from_pretrained("out/rte").task_names)
     assert set(json.loads(attributes)) <= known
 

@@ -9,9 +9,13 @@ from evaluation import space
 
 def test_a_space_holds_the_app_and_what_it_imports():
     files = space.space_files("me/ctr")
-    assert {"app.py", "LICENSE", "README.md", "requirements.txt"} <= files.keys()
+    assert {"app.py", "LICENSE", "README.md", "requirements.txt", "safe_files.py"} <= files.keys()
     imported = set(re.findall(r"^from ([\w.]+) import", files["app.py"].decode(), re.MULTILINE))
-    ours = {name for name in imported if name.split(".")[0] in ("evaluation", "modeling_ctr", "search", "tasks")}
+    ours = {
+        name
+        for name in imported
+        if name.split(".")[0] in ("codebook_report", "evaluation", "modeling_ctr", "search", "tasks")
+    }
     assert len(ours) >= 3
     for name in ours:
         assert {f"{name.replace('.', '/')}{end}" for end in (".py", "/__init__.py")} & files.keys(), name

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from evaluation.search_course import SearchCourse, load_search, read_trace
+from codebook_report.search_course import SearchCourse, load_search, read_trace
 from search import BitwiseSearchResult
 from search.results import Evaluation, ScoredCode
 from search.trace import EvaluationTrace

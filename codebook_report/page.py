@@ -1,80 +1,23 @@
-"""Look at a checkpoint's codebook: `python -m evaluation.codebook_report CHECKPOINT` writes one HTML page, and PNGs."""
+"""Write a codebook as one HTML page with all pictures inside, and the pictures as PNGs beside it."""
 
-import argparse
 import base64
 import io
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
-from evaluation import codebook_analysis as analysis
-from evaluation import codebook_figures as figures
-from evaluation.search_course import SearchCourse, load_search
-from modeling_ctr import CTRForConditionalGeneration
+from codebook_report import analysis, figures
+from codebook_report.attributes import known_attributes
+from codebook_report.codebook import Codebook
+from codebook_report.search_course import SearchCourse
 from modeling_ctr.configuration_ctr import check_code
+from safe_files import write_text
 
 PAGE_NAME = "codebook.html"
-ADDED = "*"
 LONGEST_TABLE = 15  # rows; the pictures show all
-
-
-@dataclass(frozen=True)
-class Codebook:
-    """The codes of a model's tasks.
-
-    Attributes:
-        title: What the page is called after, e.g. the checkpoint's name.
-        names: Training tasks, then tasks that were added; not tuned ones, which have no code.
-        codes: `(num_tasks, code_length)`, in that order.
-        num_trained: How many of them are training tasks.
-        codebook_size: Values that each integer could take.
-    """
-
-    title: str
-    names: list[str]
-    codes: np.ndarray
-    num_trained: int
-    codebook_size: int
-
-    @classmethod
-    def of_model(cls, model: CTRForConditionalGeneration, title: str) -> "Codebook":
-        config = model.config
-        codes = config.codes_by_name(model.task_codes().tolist())
-        return cls(title, list(codes), np.array(list(codes.values())), config.num_tasks, config.codebook_size)
-
-    @property
-    def labels(self) -> list[str]:
-        """The names, with a mark behind the added ones."""
-        return [*self.names[: self.num_trained], *(f"{name} {ADDED}" for name in self.names[self.num_trained :])]
-
-    @property
-    def trained(self) -> tuple[np.ndarray, list[str]]:
-        """Codes and names of the training tasks."""
-        return self.codes[: self.num_trained], self.names[: self.num_trained]
-
-
-def load_model(checkpoint: str) -> CTRForConditionalGeneration:
-    """A CTR model from a directory or from the Hub, in evaluation mode.
-
-    Raises:
-        ValueError: There is none; the message is one sentence.
-    """
-    if Path(checkpoint).exists() and not (Path(checkpoint) / "config.json").is_file():
-        raise ValueError(f"'{checkpoint}' is not a checkpoint: it has no config.json; train one or name another.")
-    try:
-        return CTRForConditionalGeneration.from_pretrained(checkpoint).eval()
-    except OSError as error:
-        if Path(checkpoint).exists():
-            raise ValueError(str(error)) from error
-        raise ValueError(
-            f"There is no checkpoint '{checkpoint}': no such directory, and the Hub does not have it or cannot be "
-            "reached; train one or name another."
-        ) from error
 
 
 def write_codebook_report(
@@ -99,7 +42,7 @@ def write_codebook_report(
     """
     if course is not None:
         check_code(course.code, book.codes.shape[1], book.codebook_size, "The code of the search trace")
-    attributes = analysis.known_attributes(book.names) if attributes is None else attributes
+    attributes = known_attributes(book.names) if attributes is None else attributes
     codes, names = book.trained
     information = analysis.attribute_information(codes, names, attributes)
     pictures = {
@@ -121,7 +64,7 @@ def write_codebook_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template("codebook_report.html").render(
+    page = environment.get_template("page.html").render(
         book=book,
         usage=_usage_summary(codes, book.codebook_size),
         pairs=analysis.similar_pairs(book.codes, book.labels, LONGEST_TABLE),
@@ -136,7 +79,7 @@ def write_codebook_report(
     for name, png in pngs.items():
         (output_dir / f"codebook_{name}.png").write_bytes(png)
     path = output_dir / PAGE_NAME
-    path.write_text(page, encoding="utf-8")
+    write_text(path, page)
     return path
 
 
@@ -173,28 +116,3 @@ def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m evaluation.codebook_report", description=__doc__)
-    parser.add_argument("checkpoint", help="a CTR checkpoint: a directory or a Hub name")
-    parser.add_argument("--output_dir", type=Path, default=Path("out/codebook"), help="default: %(default)s")
-    parser.add_argument("--trace", help="the result or the trace of a Bitwise Search with this checkpoint")
-    parser.add_argument(
-        "--attributes", help='JSON file {"task name": {"attribute": "value"}} of what is known of tasks'
-    )
-    options = parser.parse_args(arguments)
-    try:
-        # The small files first: a wrong one is known before the weights are read.
-        course = load_search(options.trace) if options.trace else None
-        attributes = analysis.load_attributes(options.attributes) if options.attributes else None
-        model = load_model(options.checkpoint)
-        book = Codebook.of_model(model, Path(options.checkpoint).name)
-        path = write_codebook_report(book, options.output_dir, attributes, course)
-    except ValueError as error:
-        sys.exit(f"Error: {error}")
-    print(f"Wrote {path}, and its pictures as PNGs beside it.")
-
-
-if __name__ == "__main__":
-    main()

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.codebook_report import Codebook, load_model, main, write_codebook_report
-from evaluation.search_course import SearchCourse
+from codebook_report.__main__ import main
+from codebook_report.codebook import Codebook, load_checkpoint
+from codebook_report.page import write_codebook_report
+from codebook_report.search_course import SearchCourse
 from search import BitwiseSearch, CodeScorer, task_code_space
 from search.results import Evaluation
 
@@ -44,14 +46,14 @@ def test_one_page_with_all_pictures_inside(checkpoint, tmp_path, capsys):
 
 
 def test_added_tasks_are_marked(checkpoint):
-    book = Codebook.of_model(load_model(str(checkpoint)), "tiny")
+    book = Codebook.of_model(load_checkpoint(str(checkpoint)), "tiny")
     assert book.labels == ["glue_mrpc", "glue_qqp", "ag_news", "rte *"]
     assert book.trained[1] == ["glue_mrpc", "glue_qqp", "ag_news"]
 
 
 def test_the_documented_command(checkpoint, tmp_path, monkeypatch):
     page = (Path(__file__).parents[2] / "docs" / "codes.md").read_text()
-    command = re.search(r"^python -m evaluation.codebook_report (.+)$", page, re.MULTILINE)[1]
+    command = re.search(r"^python -m codebook_report (.+)$", page, re.MULTILINE)[1]
     shutil.copytree(checkpoint, tmp_path / "out" / "ctr")
     (attributes,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
     (tmp_path / "attributes.json").write_text(attributes)
@@ -62,7 +64,7 @@ def test_the_documented_command(checkpoint, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("saved_as", ["result", "trace"])
 def test_the_search_for_a_new_task(checkpoint, tmp_path, saved_as):
-    model = load_model(str(checkpoint))
+    model = load_checkpoint(str(checkpoint))
     examples = [{"input_ids": [5 + i, 9, 1], "choice_ids": [[7, 1], [8, 1]], "answer": i % 2} for i in range(6)]
     search = BitwiseSearch(
         CodeScorer(model, examples), task_code_space(model), trace_path=tmp_path / "trace", progress=False

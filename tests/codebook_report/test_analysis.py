@@ -1,14 +1,10 @@
-import json
-
 import numpy as np
 import pytest
 from sklearn.metrics import adjusted_mutual_info_score
 
-from evaluation.codebook_analysis import (
+from codebook_report.analysis import (
     attribute_information,
     cluster_order,
-    known_attributes,
-    load_attributes,
     shared_values,
     similar_pairs,
     similarity,
@@ -16,7 +12,6 @@ from evaluation.codebook_analysis import (
     usage,
     value_owners,
 )
-from tasks.scenes import TRAINING_TASKS
 
 CODES = np.array([[1, 2, 3, 4], [5, 6, 7, 0], [1, 2, 3, 0], [5, 6, 1, 0]])
 NAMES = ["a", "b", "c", "d"]
@@ -62,25 +57,6 @@ def test_shared_values_with_their_tasks():
 
 def test_owners_of_the_values_of_a_code():
     assert value_owners([1, 6, 9, 4], CODES, NAMES) == [["a", "c"], ["b", "d"], [], ["a"]]
-
-
-def test_the_data_set_is_the_name_up_to_the_last_slash():
-    names = ["glue/mrpc/same", "ag_news/topic", "task_0"]
-    assert known_attributes(names) == {
-        "glue/mrpc/same": {"data set": "glue/mrpc"},
-        "ag_news/topic": {"data set": "ag_news"},
-    }
-
-
-def test_the_factors_of_the_embedded_benchmark_are_known():
-    names = [task.name for task in TRAINING_TASKS]
-    attributes = known_attributes(names)
-    assert list(attributes) == names
-    assert attributes[names[0]] == {
-        "owner": TRAINING_TASKS[0].owner,
-        "attribute": TRAINING_TASKS[0].attribute,
-        "form": TRAINING_TASKS[0].form,
-    }
 
 
 def grid(codes_of):
@@ -141,22 +117,3 @@ def test_similarity_by_number_of_common_attributes():
 
 def test_no_known_attributes_no_groups():
     assert similarity_by_common_attributes(CODES, NAMES, {}) == []
-
-
-def test_attributes_from_a_file(tmp_path):
-    path = tmp_path / "attributes.json"
-    path.write_text(json.dumps({"a": {"owner": "ann", "size": 3}}))
-    assert load_attributes(path) == {"a": {"owner": "ann", "size": "3"}}
-
-
-@pytest.mark.parametrize("text", ["[1, 2]", '{"a": "ann"}', "{", '{"a": 3}'])
-def test_a_file_that_holds_something_else(tmp_path, text):
-    path = tmp_path / "attributes.json"
-    path.write_text(text)
-    with pytest.raises(ValueError, match="attributes.json' is not a file of task attributes: it must be JSON like"):
-        load_attributes(path)
-
-
-def test_no_file_of_attributes(tmp_path):
-    with pytest.raises(ValueError, match="none.json' cannot be read: No such file"):
-        load_attributes(tmp_path / "none.json")

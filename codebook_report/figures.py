@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.cluster.hierarchy import dendrogram
 
-from evaluation.codebook_analysis import (
+from codebook_report.analysis import (
     AttributeInformation,
     cluster_order,
     clustering,
@@ -20,7 +20,7 @@ from evaluation.codebook_analysis import (
     usage,
     value_owners,
 )
-from evaluation.search_course import SearchCourse
+from codebook_report.search_course import SearchCourse
 
 # Cells are numbered up to so many tasks; with more the numbers could not be read.
 MOST_NUMBERED_TASKS = 80

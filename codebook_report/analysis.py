@@ -3,11 +3,8 @@
 Codes are numpy arrays `(num_tasks, code_length)` of integers in `[0, codebook_size)`.
 """
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage
@@ -15,10 +12,6 @@ from scipy.spatial.distance import pdist, squareform
 from scipy.stats import entropy
 from sklearn.metrics import mutual_info_score
 from sklearn.metrics.cluster import expected_mutual_information
-
-from tasks.scenes import task_attributes
-
-TaskAttributes = dict[str, dict[str, str]]  # task name -> attribute -> value
 
 
 def usage(codes: np.ndarray, codebook_size: int) -> np.ndarray:
@@ -65,33 +58,6 @@ def shared_values(codes: np.ndarray, names: Sequence[str]) -> list[list[tuple[in
 def value_owners(code: Sequence[int], codes: np.ndarray, names: Sequence[str]) -> list[list[str]]:
     """Per position of `code`: the tasks that have its value there."""
     return [[names[i] for i in np.flatnonzero(codes[:, p] == value)] for p, value in enumerate(code)]
-
-
-# ---------------------------------------------------------------------------------------------- known attributes
-
-
-def known_attributes(names: Sequence[str]) -> TaskAttributes:
-    """What the names tell: the factors of the embedded benchmark's tasks; of others the data set, up to the last "/"."""
-    scenes = task_attributes()
-    return {name: scenes.get(name) or {"data set": name.rpartition("/")[0]} for name in names if "/" in name}
-
-
-def load_attributes(path: str | os.PathLike) -> TaskAttributes:
-    """Read a JSON file `{task name: {attribute: value}}`; values become text.
-
-    Raises:
-        ValueError: There is no such file, or it does not look like that.
-    """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        return {str(name): {str(k): str(v) for k, v in values.items()} for name, values in content.items()}
-    except OSError as error:
-        raise ValueError(f"The file of task attributes '{path}' cannot be read: {error.strerror}.") from error
-    except (ValueError, AttributeError) as error:
-        raise ValueError(
-            f"'{path}' is not a file of task attributes: it must be JSON like "
-            '{"task name": {"attribute": "value"}}.'
-        ) from error
 
 
 @dataclass(frozen=True)
