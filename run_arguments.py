@@ -97,10 +97,6 @@ class SearchArguments:
     """Searches on the held-out tasks, their rivals, and how they are judged."""
 
     do_code_ensemble: bool = field(default=False, metadata={"help": "Find codes without labels."})
-    do_refined_ensemble: bool = field(
-        default=False,
-        metadata={"help": "Improve Code Ensemble's code by Bitwise Search for the vote, without labels."},
-    )
     do_bitwise_search: bool = field(default=False, metadata={"help": "Find codes with a few labels."})
     do_population_search: bool = field(
         default=False, metadata={"help": "Find codes with a few labels by crossing good ones."}
@@ -121,8 +117,8 @@ class SearchArguments:
     search_order: str = field(
         default="random",
         metadata={
-            "help": "In which Bitwise Search tries positions; with `gradient`, single changes that the loss's gradient "
-            "promises most of.",
+            "help": "In which Bitwise Search tries positions; with `gradient` (experimental), single changes that the "
+            "loss's gradient promises most of.",
             "choices": ["random", "cyclic", "gradient"],
         },
     )
@@ -138,12 +134,6 @@ class SearchArguments:
     )
     max_evaluations: int | None = field(default=None, metadata={"help": "A search ends after so many codes."})
     max_search_seconds: float | None = field(default=None, metadata={"help": "A search ends after so many seconds."})
-    race: float | None = field(
-        default=None,
-        metadata={
-            "help": "Drop codes early that are unlikely to win, at this error rate. Default: only those that cannot."
-        },
-    )
     batch_calibration: bool = field(
         default=False, metadata={"help": "Report the found codes' answers after batch calibration as well."}
     )
@@ -186,7 +176,6 @@ class SearchArguments:
         """Which searches for codes are asked for, and how."""
         return SearchSettings(
             code_ensemble=self.do_code_ensemble,
-            refined_ensemble=self.do_refined_ensemble,
             bitwise_search=self.do_bitwise_search,
             population_search=self.do_population_search,
             calibrated=self.batch_calibration,
@@ -195,7 +184,6 @@ class SearchArguments:
             epochs=self.search_epochs,
             order=self.search_order,
             num_starts=self.num_starts,
-            race=self.race,
             max_evaluations=self.max_evaluations,
             max_seconds=self.max_search_seconds,
         )
@@ -203,7 +191,7 @@ class SearchArguments:
     @property
     def finds_codes(self) -> bool:
         """Whether any of them is."""
-        return self.searches.needs_labels or self.searches.votes
+        return self.searches.needs_labels or self.searches.code_ensemble
 
     @property
     def needs_labels(self) -> bool:
@@ -213,7 +201,7 @@ class SearchArguments:
     @property
     def needs_votes(self) -> bool:
         """Whether anything looks at unlabelled ones."""
-        return self.searches.votes or self.do_prompt_selection or bool(self.templates_per_dataset)
+        return self.searches.code_ensemble or self.do_prompt_selection or bool(self.templates_per_dataset)
 
 
 SEARCH_COUNTS = (
@@ -327,7 +315,7 @@ def _check(
 # What may differ between two runs in one `output_dir`: what is done, not how. The number of processes is free, so what
 # keeps the examples of a step with another number is, too.
 FREE_ARGUMENTS = {
-    "do_train", "do_eval", "do_predict", "do_code_ensemble", "do_refined_ensemble",
+    "do_train", "do_eval", "do_predict", "do_code_ensemble",
     "do_bitwise_search", "do_population_search", "do_prompt_selection", "batch_calibration", "push_to_hub", "hub_model_id",
     "hub_token", "hub_private_repo", "resume_from_checkpoint", "preprocessing_num_workers", "dataloader_num_workers",
     "logging_steps", "report_to", "disable_tqdm", "run_name", "save_steps", "save_total_limit",

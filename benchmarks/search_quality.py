@@ -41,12 +41,9 @@ from search import (
     CodeEnsemble,
     CodeScorer,
     PopulationSearch,
-    PromptScorer,
     batch_calibration,
     best_training_code,
-    contextual_calibration,
     model_fingerprint,
-    pseudo_labelled,
     task_code_space,
     tune_prompt,
 )
@@ -62,7 +59,6 @@ SEARCHES = {
     "bitwise, paper's loss": {"objective": "loss"},
     "bitwise, cyclic": {"order": "cyclic"},
     "bitwise, exact pruning": {"prune": True},
-    "bitwise, racing at 10%": {"race": 0.1},
     "gradient": {"order": "gradient"},
     "gradient, 3 starts": {"order": "gradient", "num_starts": 3},
 }
@@ -191,7 +187,7 @@ def measured(case: Case, model: CTRForConditionalGeneration, args: argparse.Name
             found[name] = PopulationSearch(scorer, space, **common).run()
             continue
         arguments = SEARCHES[name]
-        fresh = CodeScorer(model, few_shot) if {"race", "prune"} & set(arguments) else scorer
+        fresh = CodeScorer(model, few_shot) if "prune" in arguments else scorer
         before, start = fresh.evaluations, time.process_time()
         found[name] = BitwiseSearch(fresh, space, **arguments, **common).run()
         if before == 0:  # else others' scores made it faster
@@ -230,7 +226,6 @@ def rivals(
     seed: int,
 ) -> dict[str, float]:
     """Accuracies of what else the same examples are good for: tuning, votes, calibration."""
-    space = task_code_space(model)
     vectors = lambda code: model.prompt_vectors(torch.tensor([code]))[0].detach()  # noqa: E731
     others = {}
     generator = torch.Generator().manual_seed(seed)
@@ -252,23 +247,10 @@ def rivals(
     blind = CodeScorer(model, unlabelled)
     vote = CodeEnsemble(blind).run()
     others["Code Ensemble"] = accuracy(judge, vote.code)
-    pseudo = CodeScorer(model, pseudo_labelled(unlabelled, vote.pseudo_labels, vote.margins))
-    refined = BitwiseSearch(pseudo, space, start_codes=vote.code, seed=seed, max_evaluations=100, progress=False).run()
-    others["Code Ensemble, refined by bitwise search of 100"] = accuracy(judge, refined.code)
-    voters = torch.tensor([each.code for each in best.top])
-    vote = CodeEnsemble(blind, codes=voters, num_codes=len(voters)).run()
-    rows = [*few_shot, *pseudo_labelled(unlabelled, vote.pseudo_labels, vote.margins, weight=0.5)]
-    both = CodeScorer(model, [{key: value for key, value in row.items() if key != "row"} for row in rows])
-    joint = BitwiseSearch(both, space, start_codes=best.code, seed=seed, max_evaluations=60, progress=False).run()
-    others["few-shot bitwise, then 60 codes on unlabelled rows too"] = accuracy(judge, joint.code)
 
-    # An input without content: the end token alone.
-    nothing = PromptScorer(model, [{**few_shot[0], "input_ids": [model.config.text_config.eos_token_id]}])
     for name, code in (("training code by loss", training), ("few-shot bitwise", best.code)):
         scores = judge.choice_log_likelihoods([code])[0]
-        free = nothing.choice_log_likelihoods(vectors(code)[None])[0]
         others[f"{name}, batch calibration"] = accuracy_of(batch_calibration(scores), judge)
-        others[f"{name}, contextual calibration"] = accuracy_of(contextual_calibration(scores, free), judge)
     return others
 
 

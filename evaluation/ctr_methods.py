@@ -17,7 +17,6 @@ from search import (
     CodeScorer,
     PopulationSearch,
     best_training_code,
-    pseudo_labelled,
     task_code_space,
 )
 from search.scoring.processes import is_main_process, on_main_process
@@ -25,7 +24,7 @@ from tasks import DataError
 
 BEST_BY_LOSS, BEST_BY_ACCURACY = "training code by loss", "training code by accuracy"
 BITWISE_SEARCH, POPULATION_SEARCH = "Bitwise Search", "Population Search"
-CODE_ENSEMBLE, REFINED_ENSEMBLE = "Code Ensemble", "Code Ensemble, refined"
+CODE_ENSEMBLE = "Code Ensemble"
 CALIBRATED = ", calibrated"
 
 
@@ -34,12 +33,10 @@ class SearchSettings:
     """Which searches are run, and how. See [`search.CodeEnsemble`], [`search.BitwiseSearch`] and
     [`search.PopulationSearch`].
 
-    `refined_ensemble` takes the Code Ensemble's code as the start of a Bitwise Search for the vote (see
-    `search/pseudo_labels.py`). `calibrated` reports the codes' answers after batch calibration as well.
+    `calibrated` reports the codes' answers after batch calibration as well.
     """
 
     code_ensemble: bool = True
-    refined_ensemble: bool = False
     bitwise_search: bool = True
     population_search: bool = False
     calibrated: bool = False
@@ -48,17 +45,12 @@ class SearchSettings:
     epochs: int = 20
     order: str = "random"
     num_starts: int = 1
-    race: float | None = None
     max_evaluations: int | None = None
     max_seconds: float | None = None
 
     @property
     def needs_labels(self) -> bool:
         return self.bitwise_search or self.population_search
-
-    @property
-    def votes(self) -> bool:
-        return self.code_ensemble or self.refined_ensemble
 
     @property
     def budget(self) -> dict:
@@ -103,7 +95,7 @@ def search_dataset(
     asked = {**inputs, "settings": asdict(settings)}
     if kept is not None and kept[1] == asked:
         return kept[0]
-    if settings.votes:
+    if settings.code_ensemble:
         for each in examples:
             if not each.task.has_choices:
                 raise DataError(
@@ -115,7 +107,7 @@ def search_dataset(
     if settings.needs_labels:
         for each in examples:
             found += few_shot_searches(model, each, settings, seed, output_dir)
-    if settings.votes:
+    if settings.code_ensemble:
         found += searches_by_vote(model, examples, settings, seed, output_dir)
     content = {"asked": asked, "found": [asdict(f) for f in found]}
     if is_main_process():
@@ -186,7 +178,7 @@ def searches_by_vote(
     seed: int,
     output_dir: Path,
 ) -> list[FoundCode]:
-    """Code Ensemble over all templates of the data set, and its code refined by Bitwise Search for the vote."""
+    """Code Ensemble over all templates of the data set."""
     start = time.perf_counter()
     unlabelled = with_common_rows([each.unlabelled for each in examples])
     names = [each.task.template.name for each in examples]
@@ -196,14 +188,6 @@ def searches_by_vote(
     cost = {"unlabelled": len(unlabelled[0]), "evaluations": len(vote.members)}
     cost["seconds"] = time.perf_counter() - start
     found = [FoundCode(vote.template, CODE_ENSEMBLE, vote.code, **cost)]
-    if settings.refined_ensemble:
-        rows = pseudo_labelled(unlabelled[names.index(vote.template)], vote.pseudo_labels, vote.margins)
-        trace = output_dir / "refined_ensemble.jsonl"
-        refined = _completed(_bitwise_search(CodeScorer(model, rows), settings, seed, trace, start_codes=vote.code))
-        refined.save(output_dir / "refined_ensemble.json")
-        cost["evaluations"] += refined.evaluations
-        cost["seconds"] = time.perf_counter() - start
-        found.append(FoundCode(vote.template, REFINED_ENSEMBLE, refined.code, **cost))
     return found
 
 
@@ -219,7 +203,6 @@ def _bitwise_search(
         epochs=settings.epochs,
         seed=seed,
         prune=True,
-        race=settings.race,
         trace_path=trace_path,
         **settings.budget,
         **start,

@@ -34,7 +34,6 @@ logger = logging.get_logger(__name__)
 KEPT_METHODS = (
     ctr_methods.BITWISE_SEARCH,
     ctr_methods.POPULATION_SEARCH,
-    ctr_methods.REFINED_ENSEMBLE,
     ctr_methods.CODE_ENSEMBLE,
 )
 

@@ -4,13 +4,12 @@ from .bitwise_search import BitwiseSearch
 from .code_ensemble import CodeEnsemble
 from .population_search import PopulationSearch
 from .prompt_tuning import TunedPrompt, load_prompt_adapter, save_prompt_adapter, tune_prompt, vocabulary_prompt
-from .pseudo_labels import pseudo_labelled
 from .results import BitwiseSearchResult, CodeEnsembleResult, PromptTuningResult, TaskCodeSearchResult
-from .scoring.calibration import batch_calibration, contextual_calibration
+from .scoring.calibration import batch_calibration
 from .scoring.code_scorer import CodeScorer
-from .scoring.codes import code_space_of, full_code_space, task_code_space
+from .scoring.codes import code_space_of, task_code_space
 from .scoring.fingerprints import examples_fingerprint, model_fingerprint
-from .scoring.objectives import OBJECTIVES, Objective, generation_objective
+from .scoring.objectives import OBJECTIVES, Objective
 from .scoring.prompt_scorer import PromptScorer
 from .task_code_search import best_training_code
 
@@ -30,13 +29,9 @@ __all__ = [
     "batch_calibration",
     "best_training_code",
     "code_space_of",
-    "contextual_calibration",
     "examples_fingerprint",
-    "full_code_space",
-    "generation_objective",
     "load_prompt_adapter",
     "model_fingerprint",
-    "pseudo_labelled",
     "save_prompt_adapter",
     "task_code_space",
     "tune_prompt",

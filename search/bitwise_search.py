@@ -62,9 +62,6 @@ class BitwiseSearch:
             that is likely to save time.
             The found code, its value and the order of decisions stay the same; what is known of the other codes
             (`trace`, `top`) becomes less. Ignored for objectives that are not sums over examples.
-        race: An error rate, such as 0.05: drop a code already once its terms on some of the examples make it unlikely to
-            become better, see [`Pruner`]. Not exact: in so large a share of the cases a better code may be lost.
-            Implies `prune`.
         trace_path: A file that every evaluation is appended to. If it is there, its evaluations are not repeated.
         progress: Show a bar.
 
@@ -88,7 +85,6 @@ class BitwiseSearch:
         max_seconds: float | None = None,
         top_k: int = 10,
         prune: bool = False,
-        race: float | None = None,
         trace_path: str | os.PathLike | None = None,
         progress: bool = True,
     ):
@@ -102,8 +98,6 @@ class BitwiseSearch:
         for name, value in at_least_1.items():
             if value is not None and value < 1:
                 raise ValueError(f"`{name}` must be at least 1, but is {value}.")
-        if race is not None and not 0 < race < 1:
-            raise ValueError(f"`race` must be an error rate between 0 and 1, but is {race}.")
         self.scorer = scorer
         self.objective = resolve_objective(objective, scorer)
         self.given_starts = start_codes is not None
@@ -124,9 +118,7 @@ class BitwiseSearch:
         self.candidates = candidates
         self.patience = 2 if patience is None and self.num_starts > 1 else patience
         self.max_evaluations, self.max_seconds = max_evaluations, max_seconds
-        is_sum = isinstance(self.objective, Objective)
-        self.race = race if is_sum else None
-        self.prune = (prune or race is not None) and is_sum
+        self.prune = prune and isinstance(self.objective, Objective)
         self.trace_path = trace_path
         self.progress = progress
 
@@ -147,7 +139,7 @@ class BitwiseSearch:
             self.objective,
             self._header,
             "bitwise search",
-            Pruner(self.scorer, self.objective, self.race, self.seed) if self.prune else None,
+            Pruner(self.scorer, self.objective) if self.prune else None,
             self.max_evaluations,
             self.max_seconds,
             self.trace_path,
@@ -302,8 +294,6 @@ class BitwiseSearch:
         }
         if self.order == "gradient":
             arguments |= {"candidates": self.candidates, "patience": self.patience}
-        if self.race is not None:
-            arguments["race"] = self.race
         return {**self.scorer.fingerprint(), **arguments}
 
 

@@ -129,7 +129,7 @@ class Evaluations:
         known = self.known.get(key)
         if known is None:
             return True
-        return known.value is None and not known.raced and is_better(known.at_least, best)
+        return known.value is None and is_better(known.at_least, best)
 
     def top(self, count: int) -> list[ScoredCode]:
         """The best codes among those evaluated completely, best first."""

@@ -1,10 +1,9 @@
-"""Evaluating codes on a few examples at a time, and dropping those that can no longer win: exactly, or by a test."""
+"""Evaluating codes on a few examples at a time, and dropping those that can no longer win."""
 
 import math
 from collections import deque
 
 import torch
-from scipy.special import stdtr
 
 from .results import Evaluation
 from .scoring.code_scorer import CodeScorer
@@ -24,22 +23,13 @@ class Pruner:
     dropped. Examples that cost most per token come first, as far as the evaluations so far tell. What it does depends
     on nothing but the evaluations told to `learn`, so that a resumed search does the same.
 
-    With `race` a code is also dropped when it could still become better, but is not likely to. Then the examples come in
-    an order drawn once, and after each portion a t test compares the code's terms with those of the best one, pair
-    by pair, to predict the difference on all examples. A code that would be better is lost with a probability of at
-    most `race`, shared equally between the looks, as far as the terms' differences are normal.
-
     Args:
         scorer: Of the search.
         objective: Of the search.
-        race: The error rate; None for exact pruning only.
-        seed: Of the order of examples with `race`.
     """
 
-    def __init__(self, scorer: CodeScorer, objective: Objective, race: float | None = None, seed: int = 0):
-        self.scorer, self.objective, self.race = scorer, objective, race
-        self._drawn = torch.randperm(scorer.num_examples, generator=torch.Generator().manual_seed(seed))
-        self._terms_of: dict[float, torch.Tensor] = {}  # terms by value: what a race needs of the best code
+    def __init__(self, scorer: CodeScorer, objective: Objective):
+        self.scorer, self.objective = scorer, objective
         self._term_totals = torch.zeros(scorer.num_examples, dtype=torch.float64)
         self._recent: deque[Evaluation] = deque(maxlen=REMEMBERED)
 
@@ -47,10 +37,7 @@ class Pruner:
         """Take note of a finished evaluation."""
         self._recent.append(evaluation)
         if evaluation.terms is not None:
-            terms = torch.tensor(evaluation.terms, dtype=torch.float64)
-            self._term_totals += terms
-            if self.race is not None:
-                self._terms_of[evaluation.value] = terms
+            self._term_totals += torch.tensor(evaluation.terms, dtype=torch.float64)
 
     def evaluate(self, evaluations: list[Evaluation], best: float) -> None:
         """Fill in the evaluations' values and terms or, for codes that turn out no better than `best`, lower bounds."""
@@ -58,9 +45,7 @@ class Pruner:
         lengths = self.scorer.prompt_scorer.lengths + codes.shape[1]
         order = (self._term_totals / lengths).argsort(descending=True, stable=True)
         ends = [self.scorer.num_examples]
-        if self.race is not None:
-            order = self._drawn
-        if math.isfinite(best) and (self.race is not None or self._expected_saving(order, best) >= WORTHWHILE):
+        if math.isfinite(best) and self._expected_saving(order, best) >= WORTHWHILE:
             ends = self._portion_ends()
         terms = torch.zeros(len(codes), len(order), dtype=torch.float64)
         alive = list(range(len(codes)))
@@ -77,27 +62,9 @@ class Pruner:
             for index in alive:
                 if end == len(order):
                     evaluations[index].value, evaluations[index].terms = values[index], terms[index].tolist()
-                elif not is_better(values[index], best) or self._has_lost(
-                    terms[index, order[:end]], order[:end], best
-                ):
+                elif not is_better(values[index], best):
                     evaluations[index].at_least, evaluations[index].examples_left = values[index], len(order) - end
-                    evaluations[index].raced = is_better(values[index], best)
             alive = [index for index in alive if evaluations[index].at_least is None]
-
-    def _has_lost(self, terms: torch.Tensor, seen: torch.LongTensor, best: float) -> bool:
-        """Whether terms `(n,)` of the examples seen so far make it unlikely that all together become less than `best`."""
-        if self.race is None or best not in self._terms_of or len(seen) < 2:
-            return False
-        differences = terms - self._terms_of[best][seen]
-        count, left = len(seen), len(self._drawn) - len(seen)
-        # Of the sum over all examples, given those seen: the rest has their mean, and a deviation of
-        # deviation * sqrt(left + left^2 / count) around it.
-        expected = differences.mean().item() * len(self._drawn)
-        deviation = differences.std().item() * math.sqrt(left * len(self._drawn) / count)
-        if deviation == 0:
-            return expected > 0
-        looks = len(self._portion_ends()) - 1
-        return stdtr(count - 1, -expected / deviation) < self.race / looks
 
     def _portion_ends(self) -> list[int]:
         count = self.scorer.num_examples

@@ -82,7 +82,6 @@ class Evaluation:
         at_least: A lower bound of the value, for pruned codes.
         examples_left: On how many examples a pruned code was not evaluated.
         terms: The value's terms by example, in searches that prune.
-        raced: Whether a pruned code was dropped because it was unlikely to become better, not because it could not.
     """
 
     start: int
@@ -93,7 +92,6 @@ class Evaluation:
     at_least: float | None = None
     examples_left: int = 0
     terms: list[float] | None = None
-    raced: bool = False
 
 
 @strict

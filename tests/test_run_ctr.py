@@ -331,16 +331,16 @@ def test_other_training_tasks_than_the_models_are_refused(project):
 
 def test_searches_beyond_the_papers(project):
     settings = {
-        "do_refined_ensemble": True,
+        "do_code_ensemble": True,
         "do_population_search": True,
         "batch_calibration": True,
         "tasks": ["sizes"],
     }
-    settings |= {"max_evaluations": 20, "race": 0.1, "search_order": "gradient", "do_eval": True}
+    settings |= {"max_evaluations": 20, "search_order": "gradient", "do_eval": True}
     run_ctr.main(flags(project, **TRAINING, **settings))
     scores, _ = load_scores(project / "out" / "report.json")
     labelled = {"training code by loss", "training code by accuracy", "Population Search"}
-    unlabelled = {"Code Ensemble", "Code Ensemble, refined"}
+    unlabelled = {"Code Ensemble"}
     found = labelled | unlabelled
     assert {s.method for s in scores} == {"majority class", "raw LM", "mean training code"} | found | {
         f"{method}, calibrated" for method in found
@@ -349,7 +349,7 @@ def test_searches_beyond_the_papers(project):
         method = score.method.removesuffix(", calibrated")
         assert (score.labelled > 0, score.unlabelled > 0) == (method in labelled, method in unlabelled)
     folder = project / "out" / "held_out" / "sizes" / "seed_42"
-    assert {"refined_ensemble.json", "population_search_plain.json"} <= {path.name for path in folder.iterdir()}
+    assert {"code_ensemble.json", "population_search_plain.json"} <= {path.name for path in folder.iterdir()}
     assert "sizes/plain" in CTRForConditionalGeneration.from_pretrained(project / "out").task_names
 
 

@@ -2,9 +2,9 @@
 
 from .calibration import batch_calibration
 from .code_scorer import CodeScorer
-from .codes import CodeSpace, check_codes, code_space_of, full_code_space, task_code_space
+from .codes import CodeSpace, check_codes, code_space_of, task_code_space
 from .fingerprints import examples_fingerprint, model_fingerprint
-from .objectives import OBJECTIVES, Objective, generation_objective
+from .objectives import OBJECTIVES, Objective
 from .prompt_scorer import PromptScorer
 
 __all__ = [
@@ -17,8 +17,6 @@ __all__ = [
     "check_codes",
     "code_space_of",
     "examples_fingerprint",
-    "full_code_space",
-    "generation_objective",
     "model_fingerprint",
     "task_code_space",
 ]

@@ -119,16 +119,6 @@ class CodeScorer:
         self._run_with.update(keys)
         return self.prompt_scorer.generate(self._prompts(keys), **kwargs)
 
-    # ------------------------------------------------------------------------------------------ without code
-
-    def raw_choice_log_likelihoods(self) -> torch.DoubleTensor:
-        """`(num_examples, max_choices)`: as `choice_log_likelihoods`, of the language model without any prompt."""
-        return self.prompt_scorer.choice_log_likelihoods()[0]
-
-    def raw_gold_losses(self) -> torch.DoubleTensor:
-        """`(num_examples,)`: as `gold_losses_per_example`, of the language model without any prompt."""
-        return self.prompt_scorer.gold_losses()[0]
-
     def fingerprint(self) -> dict[str, str]:
         """What scores come from: a trace is continued only with the same weights, examples and precision."""
         digests = {"model": model_fingerprint(self.model), "data": self.prompt_scorer.data_fingerprint}

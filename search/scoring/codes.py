@@ -26,11 +26,6 @@ def code_space_of(codes: torch.LongTensor) -> CodeSpace:
     return [sorted(set(column)) for column in codes.T.tolist()]
 
 
-def full_code_space(code_length: int, codebook_size: int) -> CodeSpace:
-    """Every value at every position: `code_length` lists of 0 to `codebook_size - 1`."""
-    return [list(range(codebook_size)) for _ in range(code_length)]
-
-
 def check_codes(codes: torch.Tensor | Sequence[Sequence[int]]) -> torch.LongTensor:
     """Codes as a LongTensor `(num_codes, code_length)` on the CPU.
 

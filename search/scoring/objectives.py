@@ -152,19 +152,3 @@ def objective_name(objective: Objective | UserObjective) -> str:
 def is_better(value: float, best: float) -> bool:
     """Whether `value` is lower than `best` by more than rounding."""
     return value < best - RELATIVE_TOLERANCE * max(1.0, abs(best))
-
-
-def generation_objective(metric: Callable[[int, list[int]], float], **generation_kwargs: object) -> UserObjective:
-    """An objective for free-form tasks: minus the mean of `metric(example_number, generated_token_ids)`.
-
-    Args:
-        metric: Higher is better, e.g. ROUGE of the decoded ids against that example's reference.
-        **generation_kwargs: For transformers' `generate`, e.g. `max_new_tokens`.
-    """
-
-    def generation_metric(scorer: CodeScorer, codes: torch.LongTensor) -> torch.Tensor:
-        generated = scorer.generate(codes, **generation_kwargs)
-        values = [[metric(number, ids) for number, ids in enumerate(of_code)] for of_code in generated]
-        return -torch.tensor(values, dtype=torch.float64).mean(1)
-
-    return generation_metric

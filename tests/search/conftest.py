@@ -55,6 +55,11 @@ def make_examples(count=9, seed=0, max_choices=4, labelled=True):
     return rows
 
 
+def full_code_space(code_length, codebook_size):
+    """Every value at every position."""
+    return [list(range(codebook_size)) for _ in range(code_length)]
+
+
 @pytest.fixture
 def model():
     return make_model().eval()

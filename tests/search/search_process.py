@@ -14,7 +14,6 @@ from search import (
     CodeScorer,
     PopulationSearch,
     best_training_code,
-    full_code_space,
     pruning,
     tune_prompt,
 )
@@ -23,6 +22,7 @@ from search.scoring.processes import num_processes
 spec = importlib.util.spec_from_file_location("shared_models", Path(__file__).parent / "conftest.py")
 shared_models = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(shared_models)
+full_code_space = shared_models.full_code_space
 
 folder = Path(sys.argv[1])
 pruning.WORTHWHILE = 0.0
@@ -46,7 +46,6 @@ for name, arguments in {
     "pruned": {"prune": True, "start_codes": [[1, 2, 4], [9, 9, 9]], "epochs": 3},
     "loss": {"objective": "loss", "order": "cyclic", "max_evaluations": 50},
     "gradient": {"order": "gradient", "num_starts": 2, "max_evaluations": 80},
-    "raced": {"race": 0.1, "epochs": 2},
 }.items():
     search = BitwiseSearch(
         scorer(), full_code_space(3, 12), trace_path=folder / f"{name}.jsonl", progress=False, **arguments
@@ -65,7 +64,7 @@ tuned.record.save(folder / "tuned.json")
 seen_here = {
     "processes": num_processes(),
     "gold": of_one.gold_losses([[1, 2, 3]]).tolist(),  # one code: its examples are shared out
-    "raw": of_one.raw_gold_losses().tolist(),
+    "raw": of_one.prompt_scorer.gold_losses()[0].tolist(),
     "generated": of_one.generate([[1, 2, 3], [4, 5, 6]], max_new_tokens=4),
     "tuned": tuned.vectors.tolist(),
     "pairs": of_one.prompt_scorer.pairs_scored,

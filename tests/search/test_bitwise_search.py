@@ -15,18 +15,15 @@ from search import (
     OBJECTIVES,
     BitwiseSearch,
     CodeScorer,
-    Objective,
     best_training_code,
     evaluations,
-    full_code_space,
     pruning,
-    results,
     task_code_space,
 )
 from search.gradient_guide import promising_variants
 from search.scoring.objectives import is_better
 
-from .conftest import make_examples, make_model
+from .conftest import full_code_space, make_examples, make_model
 
 QUIET = {"progress": False}
 
@@ -318,50 +315,6 @@ def test_a_budget_of_seconds(monkeypatch):
     assert (result.evaluations, result.code) == (11, [5, 5, 0])  # the start and two steps
 
 
-# ---------------------------------------------------------------------------------------------------- racing
-
-
-def test_a_race_loses_a_better_code_as_seldom_as_it_says():
-    """Terms of two codes, drawn together: whenever the second is better on all examples, it should be kept."""
-
-    class Drawn:
-        num_examples = 32
-        prompt_scorer = None
-
-    generator = torch.Generator().manual_seed(0)
-    lost = trials = 0
-    objective = Objective("drawn", None, mean=True)
-    for seed in range(400):
-        common = torch.rand(32, generator=generator, dtype=torch.float64)
-        terms = common + 0.5 * torch.randn(2, 32, generator=generator, dtype=torch.float64) + 5
-        best, value = terms.mean(1).tolist()
-        if value >= best:
-            continue
-        trials += 1
-        pruner = pruning.Pruner(Drawn, objective, race=0.2, seed=seed)
-        pruner.learn(results.Evaluation(0, 0, 0, [0], best, terms=terms[0].tolist()))
-        lost += any(pruner._has_lost(terms[1, pruner._drawn[:n]], pruner._drawn[:n], best) for n in (4, 8, 16))
-    assert trials > 150
-    assert 0 < lost / trials <= 0.2
-
-
-def test_a_race_saves_more_than_pruning_and_keeps_what_it_dropped_dropped(model):
-    rows = answered_by(model, [1, 2, 3], make_examples(30))
-    kwargs = {"start_codes": [[1, 2, 4], [9, 9, 9]], **QUIET}
-    pruned, raced = (
-        BitwiseSearch(CodeScorer(model, rows, token_budget=100), full_code_space(3, 12), **how, **kwargs).run()
-        for how in ({"prune": True}, {"race": 0.1})
-    )
-    assert raced.pairs_pruned > pruned.pairs_pruned
-    dropped = [tuple(e.code) for e in raced.trace if e.raced]
-    assert dropped and not any(e.raced for e in pruned.trace)
-    for code in dropped:
-        assert [tuple(e.code) for e in raced.trace].count(code) == 1
-    # What it says of its own codes is true.
-    values = OBJECTIVES["normalized_loss"](CodeScorer(model, rows), torch.tensor([raced.code])).tolist()
-    assert raced.loss == pytest.approx(values[0], rel=1e-6)
-
-
 # ---------------------------------------------------------------------------------------------------- pruning
 
 
@@ -490,8 +443,8 @@ def trace_search(path, model, rows, **kwargs):
 
 @pytest.mark.parametrize(
     "kwargs",
-    [{}, {"prune": True}, {"order": "gradient", "candidates": 5}, {"race": 0.2}],
-    ids=["plain", "prune", "gradient", "race"],
+    [{}, {"prune": True}, {"order": "gradient", "candidates": 5}],
+    ids=["plain", "prune", "gradient"],
 )
 def test_a_trace_cut_anywhere_is_completed(tmp_path, model, examples, kwargs):
     path = tmp_path / "trace.jsonl"
@@ -521,7 +474,7 @@ def test_a_finished_trace_needs_no_model(tmp_path, model, examples):
 
 SCRIPT = """
 import sys, time
-from search import BitwiseSearch, CodeScorer, full_code_space
+from search import BitwiseSearch, CodeScorer
 sys.path.insert(0, sys.argv[2])
 import importlib.util
 spec = importlib.util.spec_from_file_location("shared_models", sys.argv[2] + "/conftest.py")
@@ -529,7 +482,7 @@ module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 model = module.make_model().eval()
 scorer = CodeScorer(model, module.make_examples())
-BitwiseSearch(scorer, full_code_space(3, 12), trace_path=sys.argv[1], num_starts=7, progress=False).run().save(sys.argv[1] + ".json")
+BitwiseSearch(scorer, module.full_code_space(3, 12), trace_path=sys.argv[1], num_starts=7, progress=False).run().save(sys.argv[1] + ".json")
 """
 
 
@@ -622,7 +575,6 @@ def test_ctrl_c_leaves_a_result():
         ({"num_starts": 0}, "`num_starts` must be at least 1"),
         ({"max_evaluations": 0}, "`max_evaluations` must be at least 1"),
         ({"candidates": 0}, "`candidates` must be at least 1"),
-        ({"race": 5}, "`race` must be an error rate"),
         ({"objective": "f1"}, "no objective 'f1'"),
         ({"start_codes": [[0.5, 1, 2]]}, "must be integers"),
     ],

@@ -1,7 +1,9 @@
 import pytest
 import torch
 
-from search import CodeScorer, PopulationSearch, full_code_space, task_code_space
+from search import CodeScorer, PopulationSearch, task_code_space
+
+from .conftest import full_code_space
 
 QUIET = {"progress": False}
 

@@ -2,7 +2,7 @@ import math
 
 import torch
 
-from search import batch_calibration, contextual_calibration
+from search import batch_calibration
 
 
 def test_a_constant_bias_is_taken_out():
@@ -11,20 +11,12 @@ def test_a_constant_bias_is_taken_out():
     fair = torch.randn(3, 40, 4, generator=generator, dtype=torch.float64)
     biased = fair + torch.tensor([0.0, 5.0, 0.0, -2.0], dtype=torch.float64)
     assert (biased.argmax(-1) == 1).double().mean() > 0.9
-    nothing = torch.tensor([0.0, 5.0, 0.0, -2.0], dtype=torch.float64).expand(3, 2, 4)
-    calibrated = contextual_calibration(biased, nothing)
-    assert torch.equal(calibrated.argmax(-1), fair.argmax(-1))
     shares = torch.bincount(batch_calibration(biased).argmax(-1).flatten(), minlength=4) / 120
     assert shares.min() > 0.1
 
 
 def test_by_definition():
     scores = torch.tensor([[0.6, 0.4], [0.9, 0.1]], dtype=torch.float64).log() - 3
-    free = torch.tensor([[0.7, 0.3], [0.9, 0.1]], dtype=torch.float64).log()
-    torch.testing.assert_close(
-        contextual_calibration(scores, free).exp(),
-        torch.tensor([[0.6 / 0.8, 0.4 / 0.2], [0.9 / 0.8, 0.1 / 0.2]], dtype=torch.float64),
-    )
     torch.testing.assert_close(
         batch_calibration(scores).exp(),
         torch.tensor([[0.6 / 0.75, 0.4 / 0.25], [0.9 / 0.75, 0.1 / 0.25]], dtype=torch.float64),

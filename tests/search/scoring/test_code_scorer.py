@@ -146,10 +146,10 @@ def test_accuracies_take_the_first_of_equal_choices(model, examples, codes):
 def test_a_model_without_prompt(model, examples):
     """The same language model alone, inside a CTR model and on its own."""
     scorer = CodeScorer(model, examples)
-    raw = scorer.raw_choice_log_likelihoods()
+    raw = scorer.prompt_scorer.choice_log_likelihoods()[0]
     alone = PromptScorer(model.backbone, examples)
     assert torch.equal(alone.choice_log_likelihoods()[0], raw)
-    assert torch.equal(alone.gold_losses()[0], scorer.raw_gold_losses())
+    assert torch.equal(alone.gold_losses()[0], scorer.prompt_scorer.gold_losses()[0])
     for e, row in enumerate(examples):
         expected = [plain_log_likelihood(model.backbone, row, choice) for choice in row["choice_ids"]]
         assert raw[e, : len(expected)].tolist() == pytest.approx(expected, rel=1e-5)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from search import code_space_of, full_code_space, task_code_space
+from search import code_space_of, task_code_space
 
 
 def test_distinct_values_of_each_position_ascending():
@@ -26,10 +26,6 @@ def test_of_a_model(model):
     space = task_code_space(model)
     assert space == code_space_of(model.task_codes())
     assert len(space) == 3
-
-
-def test_all_values():
-    assert full_code_space(2, 3) == [[0, 1, 2], [0, 1, 2]]
 
 
 @pytest.mark.parametrize("codes", [torch.empty(0, 3, dtype=torch.long), torch.tensor([1, 2]), torch.rand(2, 3)])

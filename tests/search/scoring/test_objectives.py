@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from search import OBJECTIVES, CodeScorer, generation_objective
-from search.scoring.objectives import is_better, objective_name, resolve_objective
+from search import OBJECTIVES, CodeScorer, PromptScorer
+from search.scoring.objectives import is_better, resolve_objective
 
 from ..conftest import make_examples
 
@@ -51,11 +51,33 @@ def test_rounding_makes_nothing_better():
     assert not is_better(float("nan"), 1.0)
 
 
-def test_generation(model, examples, codes, monkeypatch):
-    scorer = CodeScorer(model, examples)
-    monkeypatch.setattr(
-        scorer, "generate", lambda codes, **kwargs: [[[c[0]] for _ in examples] for c in codes.tolist()]
+@pytest.mark.parametrize("objective", ["normalized_loss", "loss", "accuracy"])
+def test_weights_multiply_the_terms(model, examples, codes, objective):
+    weights = [0.0, 0.25, 1.0, 2.0, 0.5, 0.5, 0.1, 1.0, 3.0]
+    weighted = [{**row, "weight": weight} for row, weight in zip(examples, weights, strict=True)]
+    terms = OBJECTIVES[objective].terms(CodeScorer(model, examples), codes, None)
+    scorer = CodeScorer(model, weighted)
+    torch.testing.assert_close(
+        OBJECTIVES[objective].terms(scorer, codes, None), terms * torch.tensor(weights).double()
     )
-    objective = generation_objective(lambda number, ids: ids[0] + number, max_new_tokens=3)
-    assert objective(scorer, codes).tolist() == (-(codes[:, 0].double() + 4)).tolist()
-    assert objective_name(objective).endswith("generation_metric")
+    some = torch.tensor([8, 3])
+    expected = terms[:, some] * torch.tensor([3.0, 2.0]).double()
+    found = OBJECTIVES[objective].terms(CodeScorer(model, weighted), codes, some)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    assert scorer.fingerprint()["data"] != CodeScorer(model, examples).fingerprint()["data"]
+
+
+@pytest.mark.parametrize("objective", ["normalized_loss", "loss"])
+def test_weights_multiply_the_gradients(model, examples, codes, objective):
+    prompts = model.prompt_vectors(codes[:1]).detach()
+    weighted = [{**row, "weight": 2.0 if i in (1, 4) else 0.0} for i, row in enumerate(examples)]
+    _, gradients = OBJECTIVES[objective].gradients(PromptScorer(model, weighted), prompts, None)
+    _, expected = OBJECTIVES[objective].gradients(PromptScorer(model, examples), prompts, torch.tensor([1, 4]))
+    torch.testing.assert_close(gradients, 2 * expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("weight", [-1, float("nan"), float("inf")])
+def test_weights_that_are_none(model, examples, weight):
+    examples[3]["weight"] = weight
+    with pytest.raises(ValueError, match="Example 3 has the weight"):
+        CodeScorer(model, examples)

@@ -12,7 +12,7 @@ from search import BitwiseSearchResult, CodeEnsembleResult, PromptTuningResult, 
 from search.scoring import processes as several
 
 TESTS = Path(__file__).parents[1]
-SEARCHES = ("plain", "pruned", "loss", "gradient", "raced", "population")
+SEARCHES = ("plain", "pruned", "loss", "gradient", "population")
 
 
 def launch(processes: int, folder: Path) -> subprocess.CompletedProcess:
@@ -63,7 +63,7 @@ def test_searches_decide_as_one_process(runs, name):
         (e.start, e.step, e.position, e.code, e.examples_left) for e in one.trace
     ]
     assert [t.code for t in two.top] == [t.code for t in one.top]
-    if name in ("pruned", "raced"):
+    if name == "pruned":
         assert one.pairs_pruned > 0
     lines = [(runs[count] / f"{name}.jsonl").read_text().splitlines() for count in (1, 2)]
     assert lines[1][0] == lines[0][0]  # the same header: one process can go on where two were stopped
