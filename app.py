@@ -47,7 +47,7 @@ class Page:
         self.reports: dict[tuple[int, ...] | None, str] = {}
 
     def code_of(self, task: str) -> list[int]:
-        return self.checkpoint.model.task_code_of(task).tolist()
+        return self.checkpoint.model.get_task_code(task).tolist()
 
     def choose(self, task: str):
         """Choices and code of a task; the choices stay where none are known."""

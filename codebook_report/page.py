@@ -13,7 +13,7 @@ from codebook_report import analysis, figures
 from codebook_report.attributes import known_attributes
 from codebook_report.codebook import Codebook
 from codebook_report.search_course import SearchCourse
-from modeling_ctr.configuration_ctr import check_code
+from modeling_ctr.check_codes import check_codes
 from safe_files import write_text
 
 PAGE_NAME = "codebook.html"
@@ -41,7 +41,7 @@ def write_codebook_report(
         ValueError: The search's code does not fit the codebook.
     """
     if course is not None:
-        check_code(course.code, book.codes.shape[1], book.codebook_size, "The code of the search trace")
+        check_codes(course.code, book.codes.shape[1], book.codebook_size, "The code of the search trace")
     attributes = known_attributes(book.names) if attributes is None else attributes
     codes, names = book.trained
     information = analysis.attribute_information(codes, names, attributes)

@@ -3,9 +3,11 @@
 from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
 from .configuration_ctr import CTRConfig
-from .modeling_ctr import CTRForConditionalGeneration, CTROutput, CTRPreTrainedModel
+from .modeling_ctr import CTRForConditionalGeneration, CTROutput
+from .pretrained_ctr import CTRPreTrainedModel
 from .prompt_encoder import CTREncoder
 from .task_code_file import TaskCode, load_task_code, push_task_code, save_task_code
+from .task_details import TaskDetails
 
 AutoConfig.register("ctr", CTRConfig)
 AutoModelForSeq2SeqLM.register(CTRConfig, CTRForConditionalGeneration)
@@ -21,6 +23,7 @@ __all__ = [
     "CTROutput",
     "CTRPreTrainedModel",
     "TaskCode",
+    "TaskDetails",
     "load_task_code",
     "push_task_code",
     "save_task_code",

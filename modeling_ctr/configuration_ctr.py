@@ -8,7 +8,9 @@ from huggingface_hub.errors import StrictDataclassError
 from packaging.version import Version
 from transformers import AutoConfig, PreTrainedConfig, __version__
 
+from .check_codes import check_codes
 from .checkpoint_name import public_name
+from .task_details import TaskDetails
 
 # The encoder of these families computes the same from `inputs_embeds` as from `input_ids`, so vectors can be put in
 # front of the word embeddings. Each is tested. Marian, Pegasus and their like scale word embeddings outside the
@@ -35,6 +37,8 @@ class CTRConfig(PreTrainedConfig):
         added_task_codes (`dict[str, list[int]]`, *optional*): Codes of further tasks, found by a search, by name.
         tuned_tasks (`list[str]`, *optional*):
             Names of the tasks that have prompt vectors of their own instead of a code; the vectors are in the weights.
+        task_details (`dict[str, dict]`, *optional*):
+            What is known about tasks beside their code (answers, template, ...), by name; fields of [`TaskDetails`].
         default_task (`str`, *optional*): Name of the task to use when a call names none.
         training_stages (`list[dict]`, *optional*): Settings of the training runs behind the weights, for the model card.
 
@@ -64,6 +68,7 @@ class CTRConfig(PreTrainedConfig):
     commitment_cost: float | int = 0.1
     added_task_codes: dict[str, list[int]] | None = None
     tuned_tasks: list[str] | None = None
+    task_details: dict[str, dict[str, Any]] | None = None
     default_task: str | None = None
     training_stages: list[dict[str, Any]] | None = None
 
@@ -101,6 +106,8 @@ class CTRConfig(PreTrainedConfig):
             self.added_task_codes = {}
         if self.tuned_tasks is None:
             self.tuned_tasks = []
+        if self.task_details is None:
+            self.task_details = {}
         self._check_ranges()
         super().__post_init__(**kwargs)
 
@@ -121,6 +128,11 @@ class CTRConfig(PreTrainedConfig):
             return super().from_dict(config_dict, **kwargs)
         except StrictDataclassError as error:
             raise ValueError(f"The config of the CTR model is wrong: {shorten(str(error), 400)}") from error
+
+    @property
+    def prompt_dim(self) -> int:
+        """Width of a prompt vector: that of the language model's word embeddings."""
+        return self.text_config.hidden_size
 
     def codes_by_name(self, task_codes: list[list[int]]) -> dict[str, list[int]]:
         """The codes of all tasks that have one: the training tasks', which are given in their order, then the added."""
@@ -150,29 +162,21 @@ class CTRConfig(PreTrainedConfig):
             raise ValueError(f"`task_names` has {len(self.task_names)} names, but `num_tasks` is {self.num_tasks}.")
         seen: set[str] = set()
         for name in [*self.task_names, *self.added_task_codes, *self.tuned_tasks]:
+            if not name.strip():
+                raise ValueError("`task_names`, `added_task_codes` and `tuned_tasks` must not hold an empty name.")
             if name in seen:
                 raise ValueError(
                     f"`task_names`, `added_task_codes` and `tuned_tasks` must be unique, but '{name}' appears twice."
                 )
             seen.add(name)
         for name, code in self.added_task_codes.items():
-            check_code(code, self.code_length, self.codebook_size, f"`added_task_codes['{name}']`")
+            check_codes(code, self.code_length, self.codebook_size, f"`added_task_codes['{name}']`")
+        for name, details in self.task_details.items():
+            if name not in seen:
+                raise ValueError(f"`task_details` has details of '{name}', which is not the name of any task.")
+            TaskDetails.from_dict(details, f"`task_details['{name}']`")
         if self.default_task is not None and self.default_task not in seen:
             raise ValueError(f"`default_task` is '{self.default_task}', which is not the name of any task.")
-
-
-def check_code(code: list[int], code_length: int, codebook_size: int, what: str) -> None:
-    """Raise a ValueError, naming `what`, unless `code` is `code_length` integers in `[0, codebook_size)`."""
-    if len(code) != code_length:
-        raise ValueError(f"{what} has {len(code)} integers, but a task code of this model has {code_length}.")
-    for position, value in enumerate(code):
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise ValueError(f"{what} must hold integers, but has {value!r} at position {position}.")
-        if not 0 <= value < codebook_size:
-            raise ValueError(
-                f"{what} has the value {value} at position {position}, "
-                f"but the codebook holds {codebook_size} vectors (0 to {codebook_size - 1})."
-            )
 
 
 __all__ = ["CTRConfig"]

@@ -48,7 +48,7 @@ class CTREncoder(nn.Module):
                 prompt and input together are longer than the language model has positions for (BART).
         """
         if self.task_prompt is not None:
-            batch_size = batch_size_of(input_ids, inputs_embeds)
+            batch_size = get_batch_size(input_ids, inputs_embeds)
             prompt_embeds = self.task_prompt(batch_size, task_id, task_code, prompt_embeds, task).prompt_vectors
         shape = (input_ids if inputs_embeds is None else inputs_embeds).shape[:2]
         if attention_mask is not None and attention_mask.shape != shape:
@@ -78,8 +78,8 @@ class CTREncoder(nn.Module):
         )
 
 
-def batch_size_of(*inputs: torch.Tensor | None) -> int:
-    """Rows of the first of several inputs that is given. Raises a ValueError where none is."""
+def get_batch_size(*inputs: torch.Tensor | None) -> int:
+    """Get the number of rows of the first of several inputs that is given. Raises a ValueError where none is."""
     for given in inputs:
         if given is not None:
             return given.shape[0]
@@ -94,7 +94,10 @@ def leading_padding_to_end(attention_mask: torch.Tensor) -> torch.Tensor:
     """
     length = attention_mask.shape[1]
     leading = (attention_mask.cumsum(1) == 0).sum(1, keepdim=True)
-    return (torch.arange(length, device=attention_mask.device) + leading) % max(length, 1)
+    positions = torch.arange(length, device=attention_mask.device) + leading
+    return torch.where(
+        positions < length, positions, positions - length
+    )  # a remainder fails for sizes that are symbols
 
 
 def prompt_attention_mask(attention_mask: torch.Tensor, prompt_length: int) -> torch.Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from .check_codes import check_codes
 from .configuration_ctr import CTRConfig
 
 
@@ -25,7 +26,7 @@ def as_tensor(name: str, value: Any) -> torch.Tensor:
         ) from error
 
 
-def task_tensors(
+def get_task_tensors(
     config: CTRConfig,
     batch_size: int,
     device: torch.device | str,
@@ -33,7 +34,7 @@ def task_tensors(
     task_code: Any = None,
     prompt_embeds: Any = None,
 ) -> dict[str, torch.Tensor]:
-    """The one that is given of `task_id`, `task_code` and `prompt_embeds`, by its name, checked, for every input.
+    """Get the one that is given of `task_id`, `task_code` and `prompt_embeds`, by its name, checked, for every input.
 
     Each may be a tensor, or what `as_tensor` makes one of.
 
@@ -64,7 +65,7 @@ def task_tensors(
             raise ValueError(
                 f"`task_id` has shape {tuple(task_id.shape)}, but a batch of {batch_size} needs ({batch_size},)."
             )
-        _check_range(task_id, config.num_tasks, "`task_id`", "tasks")
+        _check_task_ids(task_id, config.num_tasks)
         return {"task_id": task_id.to(device)}
     if task_code is not None:
         task_code = as_tensor("task_code", task_code)
@@ -75,12 +76,12 @@ def task_tensors(
                 f"`task_code` has shape {tuple(task_code.shape)}, but a batch of {batch_size} needs "
                 f"({batch_size}, {config.code_length}) or ({config.code_length},)."
             )
-        check_code_tensor(task_code, config)
+        check_codes(task_code, config.code_length, config.codebook_size, "`task_code`")
         return {"task_code": task_code.to(device)}
     prompt_embeds = as_tensor("prompt_embeds", prompt_embeds)
     if prompt_embeds.dim() == 2:
         prompt_embeds = prompt_embeds.expand(batch_size, -1, -1)
-    width = config.text_config.hidden_size
+    width = config.prompt_dim
     if prompt_embeds.dim() != 3 or (prompt_embeds.shape[0], prompt_embeds.shape[2]) != (batch_size, width):
         raise ValueError(
             f"`prompt_embeds` has shape {tuple(prompt_embeds.shape)}, but a batch of {batch_size} needs "
@@ -91,17 +92,8 @@ def task_tensors(
     return {"prompt_embeds": prompt_embeds.to(device)}
 
 
-def check_code_tensor(task_code: torch.Tensor, config: CTRConfig) -> None:
-    """Raise a ValueError unless `(..., code_length)` codes have the config's length and, on the CPU, are in range."""
-    if task_code.shape[-1] != config.code_length:
-        raise ValueError(
-            f"`task_code` has {task_code.shape[-1]} integers, but a task code of this model has {config.code_length}."
-        )
-    _check_range(task_code, config.codebook_size, "`task_code`", "code vectors")
-
-
-def position_of(name: str, known: Sequence[str]) -> int:
-    """Where a task's name stands among those known. Raises a ValueError, with names like it, if it does not."""
+def find_task(name: str, known: Sequence[str]) -> int:
+    """Find where a task's name stands among those known. Raises a ValueError, with names like it, if it does not."""
     if name in known:
         return known.index(name)
     near = difflib.get_close_matches(str(name), known, n=3)
@@ -109,14 +101,14 @@ def position_of(name: str, known: Sequence[str]) -> int:
     raise ValueError(f"This model has no task '{name}': {hint}")
 
 
-def _check_range(values: torch.Tensor, bound: int, name: str, what: str) -> None:
-    """Raise a ValueError for CPU tensors with values outside `[0, bound)`; never waits for an accelerator."""
-    if values.device.type != "cpu" or torch.compiler.is_compiling():
+def _check_task_ids(task_id: torch.Tensor, num_tasks: int) -> None:
+    """Raise a ValueError for ids on the CPU outside `[0, num_tasks)`; never waits for an accelerator."""
+    if task_id.device.type != "cpu" or torch.compiler.is_compiling():
         return
-    if values.is_floating_point():
-        raise ValueError(f"{name} must hold integers, but has dtype {values.dtype}.")
-    wrong = values[(values < 0) | (values >= bound)]
+    if task_id.is_floating_point():
+        raise ValueError(f"`task_id` must hold integers, but has dtype {task_id.dtype}.")
+    wrong = task_id[(task_id < 0) | (task_id >= num_tasks)]
     if wrong.numel():
         raise ValueError(
-            f"{name} has the value {int(wrong[0])}, but there are only {bound} {what} (0 to {bound - 1})."
+            f"`task_id` has the value {int(wrong[0])}, but there are only {num_tasks} tasks (0 to {num_tasks - 1})."
         )

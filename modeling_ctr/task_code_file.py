@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from .checkpoint_name import is_repo_id, public_name
 from .codebook import TaskCodebook
 from .hub_errors import hub_errors
+from .task_details import TaskDetails
 
 TASK_CODE_NAME = "task_code.json"
 FORMAT = "ctr-task-code"
@@ -34,12 +35,13 @@ class TaskCode:
     Args:
         name: Name of the task.
         code: The code, as many integers as the model's `code_length`.
-        codebook_hash: Of the code table and the prompt decoder that give the integers their meaning, see
+        codebook_hash: Digest of the code table and the prompt decoder that give the integers their meaning, see
             [`codebook_hash`].
         checkpoint: Name of the checkpoint with that codebook, for people.
         template: The template that its inputs were made with, or its name.
         few_shot_seed: Seed of the draw of the examples that it was found with.
         scores: What it reached, by name of the measure.
+        details: What is known about the task: answers, labels, template, lengths, calibration.
     """
 
     name: str
@@ -49,6 +51,7 @@ class TaskCode:
     template: str | None = None
     few_shot_seed: int | None = None
     scores: dict[str, float | int] = field(default_factory=dict)
+    details: TaskDetails = field(default_factory=TaskDetails)
 
 
 def codebook_hash(codebook: TaskCodebook) -> str:
@@ -92,19 +95,20 @@ def save_task_code(
         checkpoint = public_name(str(model.name_or_path or "")) or "an unnamed checkpoint"
     task_code = TaskCode(
         name=task,
-        code=model.task_code_of(task).tolist(),
+        code=model.get_task_code(task).tolist(),
         codebook_hash=codebook_hash(model.task_codebook),
         checkpoint=checkpoint,
         template=template,
         few_shot_seed=few_shot_seed,
         scores=scores,
+        details=model.task_details(task),
     )
     path = Path(path)
     if path.suffix != ".json":
         path = path / TASK_CODE_NAME
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
-    content = {"format": FORMAT, "version": VERSION, **asdict(task_code)}
+    content = {"format": FORMAT, "version": VERSION, **asdict(task_code), "details": task_code.details.to_dict()}
     content["code"] = None  # on one line, below
     text = json.dumps(content, indent=1).replace('"code": null', f'"code": {task_code.code}', 1)
     temporary.write_text(text + "\n", encoding="utf-8")
@@ -189,6 +193,8 @@ def load_task_code(
             f"'{source}' is a task code file of version {version!r}, but only version {VERSION} is known; update the "
             "code that reads it."
         )
+    if "details" in content:  # files of older versions have none
+        content["details"] = TaskDetails.from_dict(content["details"], f"`details` in '{source}'")
     known = {f.name for f in fields(TaskCode)}
     try:
         return TaskCode(**{name: value for name, value in content.items() if name in known})

@@ -34,7 +34,7 @@ CHROMIUM_ARGUMENTS = [
 def checkpoint(tmp_path_factory, tiny_ctr_model, tiny_tokenizer):
     path = tmp_path_factory.mktemp("checkpoint") / "tiny"
     model = tiny_ctr_model()
-    model.add_tuned_task("tuned", model.task_vectors_of("ag_news") + 1)  # without a code: not a task of the app
+    model.add_tuned_task("tuned", model.get_task_vectors("ag_news") + 1)  # without a code: not a task of the app
     model.save_pretrained(path)
     tiny_tokenizer.save_pretrained(path)
     return path

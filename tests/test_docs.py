@@ -76,7 +76,7 @@ def test_python(folder):
     assert (folder / "out" / "stage2" / "task_codes.json").is_file()
     # What the page says of the rest.
     merged, code = CTRForConditionalGeneration.from_pretrained("out/merged"), names["code"]
-    assert merged.task_code_of("capital").tolist() == names["merged"].task_code_of("capital").tolist()
+    assert merged.get_task_code("capital").tolist() == names["merged"].get_task_code("capital").tolist()
     assert PeftModel.from_pretrained(merged, "out/adapter").task_names == ["capital", "opposite"]
     inputs = {**names["inputs"], "task_code": code.repeat(2, 1), "decoder_input_ids": torch.tensor([[0, 5], [0, 6]])}
     exported = torch.export.export(merged, (), inputs | {"use_cache": False})

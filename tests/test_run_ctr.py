@@ -80,7 +80,7 @@ def test_training_and_searching_in_one_run(project, capsys):
     ]  # fmt: skip
     codes = json.loads((out / "task_codes.json").read_text())
     for name in ("sizes/plain", "sizes/marked / twice"):  # the found codes are part of the checkpoint
-        assert codes[name] == model.task_code_of(name).tolist()
+        assert codes[name] == model.get_task_code(name).tolist()
     scores, about = load_scores(out / "report.json")
     assert about["few-shot seeds"] == [1, 2]
     assert {s.num_examples for s in scores} == {20}

@@ -61,7 +61,7 @@ class CTRDataCollator:
             position = operator.index(task_id)
         except TypeError as error:
             raise ValueError(
-                f"An example has task_id {task_id!r}, which is no integer; `model.task_id_of(name)` gives that of a name."
+                f"An example has task_id {task_id!r}, which is no integer; `model.get_task_id(name)` gives that of a name."
             ) from error
         if not 0 <= position < self.num_tasks:
             raise ValueError(

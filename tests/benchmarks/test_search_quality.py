@@ -29,7 +29,7 @@ def test_a_task_that_is_forgotten_leaves_the_others_as_they_were(search_quality)
     assert torch.equal(model.task_codes(), codes)
     search_quality.forget_task(model, "b")
     assert torch.equal(model.task_codes(), codes[[0, 2]])
-    assert model.task_names == ["a", "c"] and torch.equal(model.task_code_of("c"), codes[2])
+    assert model.task_names == ["a", "c"] and torch.equal(model.get_task_code("c"), codes[2])
 
 
 def test_the_course_of_a_search(search_quality):

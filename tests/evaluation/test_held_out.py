@@ -38,7 +38,7 @@ def test_what_is_finished_is_taken_up_again(tiny_ctr_model, run, tmp_path, monke
     monkeypatch.setattr("evaluation.held_out.logger.info", told.append)
     model = tiny_ctr_model()
     scores = run(model, "a")
-    code = model.task_code_of("sizes/plain").tolist()
+    code = model.get_task_code("sizes/plain").tolist()
     assert f"sizes/plain is now a task of the model, with the code of Code Ensemble: {code}" in told
     before = times(tmp_path / "a")
     assert {path.name for path in before} == {
@@ -123,10 +123,10 @@ def test_a_prompt_tuned_from_a_code_becomes_part_of_the_model(tiny_ctr_model, ru
     model = tiny_ctr_model()
     scores = run(model, "a", bitwise_search=True, tuning="code_tuning")
     assert model.task_names[3:] == ["sizes/plain", "sizes/plain/tuned"]
-    tuned = model.task_vectors_of("sizes/plain/tuned")
+    tuned = model.get_task_vectors("sizes/plain/tuned")
     assert torch.equal(load_prompt_adapter(tmp_path / "a/held_out/sizes/seed_42/code_tuning_plain"), tuned)
     # Taken up again by a new model, and put in the place of an earlier run's.
     for each in (tiny_ctr_model(), model):
         assert run(each, "a", bitwise_search=True, tuning="code_tuning") == scores
         assert each.task_names[3:] == ["sizes/plain", "sizes/plain/tuned"]
-        assert torch.equal(each.task_vectors_of("sizes/plain/tuned"), tuned)
+        assert torch.equal(each.get_task_vectors("sizes/plain/tuned"), tuned)

@@ -146,7 +146,7 @@ def test_without_choices_there_are_no_probabilities(checkpoint):
 
 
 def test_nearest_task(checkpoint):
-    code = checkpoint.model.task_code_of("glue_qqp").tolist()
+    code = checkpoint.model.get_task_code("glue_qqp").tolist()
     assert nearest_task(checkpoint.model, code) == "This is the code of **glue_qqp**."
     others = checkpoint.model.task_codes()[:, 0].tolist()
     code[0] = next(value for value in range(8) if value not in others)

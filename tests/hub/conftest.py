@@ -56,7 +56,7 @@ def saved(tiny_ctr_model, tiny_tokenizer, tmp_path_factory) -> str:
     """Folder of a tiny model with tokenizer, as the author has it."""
     folder = tmp_path_factory.mktemp("saved") / "ctr-tiny"
     model = tiny_ctr_model(added_task_codes={"rte": [1, 0, 7, 3]})
-    model.add_tuned_task("rte, tuned", 0.5 * model.task_vectors_of("ag_news"))
+    model.add_tuned_task("rte, tuned", 0.5 * model.get_task_vectors("ag_news"))
     model.save_pretrained(folder)
     tiny_tokenizer.save_pretrained(folder)
     return str(folder)

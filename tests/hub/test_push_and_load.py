@@ -31,6 +31,7 @@ value = [model.generate(**inputs, task=task, **options).tolist() for task in ("r
 """
 CARRIED = {
     "README.md",
+    "check_codes.py",
     "checkpoint_name.py",
     "codebook.py",
     "config.json",
@@ -40,10 +41,13 @@ CARRIED = {
     "model.safetensors",
     "modeling_ctr.py",
     "offloading.py",
+    "pretrained_ctr.py",
     "prompt_encoder.py",
     "task_arguments.py",
     "task_code_file.py",
     "task_codes.json",
+    "task_details.py",
+    "task_registry.py",
     "tokenizer.json",
     "tokenizer_config.json",
 }

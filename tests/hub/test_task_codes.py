@@ -17,7 +17,7 @@ READ_MODEL = """
 from transformers import AutoModelForSeq2SeqLM
 model = AutoModelForSeq2SeqLM.from_pretrained(saved, trust_remote_code=True)
 """
-LOAD_TASK = "task = model.load_task(source, **options)\nvalue = [task.name, model.task_code_of(task.name).tolist()]\n"
+LOAD_TASK = "task = model.load_task(source, **options)\nvalue = [task.name, model.get_task_code(task.name).tolist()]\n"
 
 
 @pytest.fixture

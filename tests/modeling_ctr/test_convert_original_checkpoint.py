@@ -64,7 +64,7 @@ def test_the_layout_written_is_the_originals(model, original):
     assert (folder / "latest").read_text() == (folder / "latest_checkpointed_iteration.txt").read_text() == "7"
     assert json.loads((folder / "t0_task_names.json").read_text()) == model.task_names
     codebook = json.loads((folder / "codebok_step7.json").read_text())
-    assert codebook == {name: str(model.task_code_of(name).tolist()) for name in model.task_names}
+    assert codebook == {name: str(model.get_task_code(name).tolist()) for name in model.task_names}
     module = torch.load(folder / "7" / WEIGHTS_FILE, weights_only=True)["module"]
     assert module[f"{CODEBOOK}vae_encoder"].shape == (4, 10, 12)
     assert module["decoder.transformer.layers.2.cross_attention.key_value.weight"].shape == (16, 16)

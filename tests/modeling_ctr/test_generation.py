@@ -45,7 +45,7 @@ def test_codes_steer_the_generation(model, inputs):
 def test_all_ways_to_name_a_task_agree(model, inputs):
     inputs = inputs(model)
     del inputs["task_id"]
-    code = model.task_code_of("ag_news")
+    code = model.get_task_code("ag_news")
     ways = [
         {"task": "ag_news"},
         {"task_id": 2},
@@ -69,7 +69,7 @@ def test_a_name_for_each_input(model, inputs):
     inputs = inputs(model)
     del inputs["task_id"]
     model.add_task("rte", [7, 0, 3, 3])
-    model.add_tuned_task("cb", 2 * model.task_vectors_of("rte"))
+    model.add_tuned_task("cb", 2 * model.get_task_vectors("rte"))
     for names in (["ag_news", "glue_mrpc", "ag_news"], ["cb", "ag_news", "rte"]):
         for options in ({}, {"num_beams": 3, "num_return_sequences": 2}):
             generated = model.generate(**inputs, task=names, **OPTIONS, **options)

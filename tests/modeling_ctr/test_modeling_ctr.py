@@ -1,6 +1,7 @@
 """The forward pass, losses and task registry, on very small models of every supported family."""
 
 import inspect
+import time
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from transformers import AutoModelForSeq2SeqLM
 
 from modeling_ctr import CTRConfig, CTRForConditionalGeneration
 from modeling_ctr.prompt_encoder import prompt_attention_mask
-from modeling_ctr.task_arguments import task_tensors
+from modeling_ctr.task_arguments import get_task_tensors
 
 # ------------------------------------------------------------------------------------------------------- forward
 
@@ -287,12 +288,12 @@ def assert_statistics(weight: torch.Tensor, std: float) -> None:
 
 def test_names_ids_and_codes(t5):
     assert t5.task_names == ["glue_mrpc", "glue_qqp", "ag_news"]
-    assert [t5.task_id_of(name) for name in t5.task_names] == [0, 1, 2]
+    assert [t5.get_task_id(name) for name in t5.task_names] == [0, 1, 2]
     codes = t5.task_codes()
     assert codes.shape == (3, 4) and codes.dtype == torch.int64
     assert len(codes.unique(dim=0)) == 3
     for name, code in zip(t5.task_names, codes, strict=True):
-        assert torch.equal(t5.task_code_of(name), code)
+        assert torch.equal(t5.get_task_code(name), code)
 
 
 def test_codes_follow_the_weights(t5):
@@ -309,7 +310,7 @@ def test_an_added_task_is_part_of_the_checkpoint(code, t5, tiny_batch, tmp_path)
     t5.save_pretrained(tmp_path)
     model = CTRForConditionalGeneration.from_pretrained(tmp_path)
     assert model.task_names == ["glue_mrpc", "glue_qqp", "ag_news", "rte"]
-    assert model.task_code_of("rte").tolist() == [7, 0, 1, 2]
+    assert model.get_task_code("rte").tolist() == [7, 0, 1, 2]
     inputs = {name: tiny_batch(t5)[name] for name in ("input_ids", "attention_mask")}
     options = {"max_new_tokens": 5, "no_repeat_ngram_size": 1}
     by_name = model.generate(**inputs, task="rte", **options)
@@ -333,6 +334,9 @@ def test_adding_a_task_leaves_other_models_of_the_config_alone(tiny_ctr_model):
         ("rte", [0, 0, 0.5, 0], "'rte' must hold integers, but has 0.5 at position 2"),
         ("rte", torch.tensor([[0, 0, 0, 0]]), "'rte' "),
         (3, [0, 0, 0, 0], "A task's name must be a string, but is 3"),
+        ("", [0, 0, 0, 0], "A task's name must not be empty"),
+        (" ", [0, 0, 0, 0], "A task's name must not be empty"),
+        ("rte", torch.tensor(3), "'rte' must be a list of 4 integers, but is 3"),
     ],
 )
 def test_add_task_refuses(name, code, message, t5):
@@ -345,7 +349,20 @@ def test_add_task_refuses(name, code, message, t5):
 def test_codes_may_be_arrays(as_given, t5, tmp_path):
     t5.add_task("rte", as_given([0, 1, 2, 3]))
     t5.save_pretrained(tmp_path)
-    assert CTRForConditionalGeneration.from_pretrained(tmp_path).task_code_of("rte").tolist() == [0, 1, 2, 3]
+    assert CTRForConditionalGeneration.from_pretrained(tmp_path).get_task_code("rte").tolist() == [0, 1, 2, 3]
+
+
+def test_adding_a_task_costs_the_same_however_many_there_are(t5):
+    """Setting the config's field anew for each task would check all codes each time."""
+    seconds = []
+    for start in (0, 1000):
+        begin = time.process_time()
+        for i in range(start, start + 200):
+            t5.add_task(f"task {i}", [0, 1, 2, 3])
+        seconds.append(time.process_time() - begin)
+        for i in range(start + 200, start + 1000):
+            t5.add_task(f"task {i}", [0, 1, 2, 3])
+    assert seconds[1] < 4 * seconds[0] + 0.05
 
 
 def test_an_added_name_is_taken_as_well(t5):
@@ -360,9 +377,9 @@ def test_an_added_name_is_taken_as_well(t5):
 def test_unknown_names_get_near_matches(t5):
     t5.add_task("glue_mnli", [0, 1, 2, 3])
     with pytest.raises(ValueError, match="no task 'glue_mrp': did you mean 'glue_mrpc' or"):
-        t5.task_code_of("glue_mrp")
+        t5.get_task_code("glue_mrp")
     with pytest.raises(ValueError, match="no task 'something else': it has 4 tasks"):
-        t5.task_code_of("something else")
+        t5.get_task_code("something else")
     with pytest.raises(ValueError, match="no task 'glue_mrp': did you mean"):
         t5.generate(torch.tensor([[3, 1]]), task="glue_mrp")
 
@@ -385,7 +402,10 @@ def test_unknown_names_get_near_matches(t5):
             {"task_code": [[0, 0, 0, 0]] * 2},
             r"`task_code` has shape \(2, 4\), but a batch of 3 needs \(3, 4\) or \(4,\)",
         ),
-        ({"task_code": [0, 8, 0, 0]}, r"`task_code` has the value 8, but there are only 8 code vectors \(0 to 7\)"),
+        (
+            {"task_code": [0, 8, 0, 0]},
+            r"`task_code` has the value 8 at position 1, but the codebook holds 8 vectors \(0 to 7\)",
+        ),
         ({"task_code": [0, -2, 0, 0]}, "`task_code` has the value -2"),
         ({"task_code": [0.5, 1, 1, 1]}, "`task_code` must hold integers"),
         ({"prompt_embeds": [[0] * 16]}, "`prompt_embeds` must hold floating-point numbers, but has dtype torch.int64"),
@@ -418,7 +438,7 @@ def test_checks_never_wait_for_an_accelerator(t5):
         torch.zeros(4, dtype=torch.long, device="meta"),
     )
     for given, shape in (({"task_id": task_id}, (3,)), ({"task_code": task_code}, (3, 4))):
-        (tensor,) = task_tensors(t5.config, batch_size=3, device="meta", **given).values()
+        (tensor,) = get_task_tensors(t5.config, batch_size=3, device="meta", **given).values()
         assert tensor.shape == shape
 
 
@@ -456,8 +476,8 @@ def test_tasks_by_name_or_as_plain_numbers(task, tiny_ctr_model, tiny_batch):
     batch = tiny_batch(model)
     del batch["task_id"]
     if "task_code" in task:
-        task = {"task_code": model.task_code_of("ag_news").tolist()}
-    expected = model(**batch, task_code=model.task_code_of("ag_news"))
+        task = {"task_code": model.get_task_code("ag_news").tolist()}
+    expected = model(**batch, task_code=model.get_task_code("ag_news"))
     output = model(**batch, **task)
     assert torch.equal(output.logits, expected.logits)
     del batch["labels"]
@@ -484,7 +504,7 @@ def test_the_default_task_is_used_where_none_is_given(default, tiny_ctr_model, t
     model = tiny_ctr_model("t5", added_task_codes={"rte": [3, 2, 1, 0]}, default_task=default)
     batch = tiny_batch(model)
     task_id = batch.pop("task_id")
-    expected = model(**batch, task_code=model.task_code_of(default))
+    expected = model(**batch, task_code=model.get_task_code(default))
     output = model(**batch)
     assert torch.equal(output.logits, expected.logits)
     assert (output.vq_loss is None) == (default == "rte")

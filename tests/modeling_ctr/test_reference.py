@@ -49,7 +49,7 @@ def test_codes_of_all_tasks(model, recorded, reference):
     assert torch.equal(model.task_codes(), recorded["all_task_codes"])
     codebook = json.loads((reference / "original_tiny/codebok_step20.json").read_text())
     for name, code in codebook.items():
-        assert model.task_code_of(name).tolist() == json.loads(code)
+        assert model.get_task_code(name).tolist() == json.loads(code)
     assert_close(model.task_codebook.all_queries(), recorded["all_task_encodings"], 1e-5)
     assert_close(model.prompt_vectors(model.task_codes()), recorded["all_task_prompt_embs"], 1e-5)
 

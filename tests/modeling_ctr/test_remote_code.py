@@ -23,7 +23,7 @@ for folder in ({folder!r}, {again!r}):
     model = AutoModelForSeq2SeqLM.from_pretrained(folder, trust_remote_code=True)
     assert type(model).__module__.startswith("transformers_modules."), type(model).__module__
     model.add_task("rte" + folder[-1], [7, 0, 1, 2])
-    model.add_tuned_task("cb" + folder[-1], 2 * model.task_vectors_of("tuned"))
+    model.add_tuned_task("cb" + folder[-1], 2 * model.get_task_vectors("tuned"))
     model.save_pretrained({again!r})
 inputs = {{name: batch[name] for name in ("input_ids", "attention_mask")}}
 out = {{
@@ -39,7 +39,7 @@ def test_remote_code(tiny_ctr_model, tiny_batch, tmp_path):
     batch = tiny_batch(model)
     folder, again, elsewhere = tmp_path / "saved", tmp_path / "again", tmp_path / "elsewhere"
     elsewhere.mkdir()
-    model.add_tuned_task("tuned", model.task_vectors_of("ag_news") + 0.5)
+    model.add_tuned_task("tuned", model.get_task_vectors("ag_news") + 0.5)
     model.save_pretrained(folder)
     torch.save(batch, tmp_path / "batch.pt")
     script = LOAD_ELSEWHERE.format(
@@ -68,7 +68,7 @@ def test_remote_code(tiny_ctr_model, tiny_batch, tmp_path):
     # What that process saved is a checkpoint for us, its added and tuned tasks included.
     loaded = CTRForConditionalGeneration.from_pretrained(again)
     assert loaded.task_names == [*model.config.task_names, "rted", "rten", "tuned", "cbd", "cbn"]
-    assert torch.equal(loaded.task_vectors_of("cbn"), 2 * model.task_vectors_of("tuned"))
+    assert torch.equal(loaded.get_task_vectors("cbn"), 2 * model.get_task_vectors("tuned"))
 
 
 def test_a_saved_directory_holds_the_files_that_it_needs(tiny_ctr_model, tmp_path):

@@ -32,7 +32,7 @@ def test_a_code_travels_to_another_copy_of_the_checkpoint(author, tmp_path):
     )
     receiver = CTRForConditionalGeneration.from_pretrained(tmp_path / "model")
     loaded = receiver.load_task(tmp_path / "codes" / "rte.json", name="my rte")
-    assert receiver.task_code_of("my rte").tolist() == loaded.code == CODE
+    assert receiver.get_task_code("my rte").tolist() == loaded.code == CODE
     assert (loaded.name, saved.name) == ("my rte", "rte")
     assert load_task_code(tmp_path / "codes" / "rte.json") == saved
     assert saved.scores == {"accuracy": 0.5, "rows": 277} and saved.few_shot_seed == 42
@@ -41,7 +41,7 @@ def test_a_code_travels_to_another_copy_of_the_checkpoint(author, tmp_path):
 
 def test_a_folder_holds_one_code_and_training_tasks_can_be_shared_too(author, tmp_path):
     save_task_code(author, "ag_news", tmp_path / "code")
-    assert load_task_code(tmp_path / "code").code == author.task_code_of("ag_news").tolist()
+    assert load_task_code(tmp_path / "code").code == author.get_task_code("ag_news").tolist()
     assert [p.name for p in (tmp_path / "code").iterdir()] == ["task_code.json"]
 
 

@@ -87,7 +87,7 @@ def test_a_tuned_task_is_part_of_the_checkpoint(model, inputs, tmp_path):
         assert not any(info.values()) and loaded.dtype == dtype and loaded.task_names == names
         assert loaded.tuned_prompts.dtype == torch.float32 and torch.equal(loaded.tuned_prompts, vectors)
         for name, prompt_embeds in zip(("rte/v1.0", "cb"), vectors, strict=True):
-            assert torch.equal(loaded.task_vectors_of(name), prompt_embeds)
+            assert torch.equal(loaded.get_task_vectors(name), prompt_embeds)
             generated = loaded.generate(**inputs, task=name, **OPTIONS)
             assert torch.equal(generated, loaded.generate(**inputs, prompt_embeds=prompt_embeds, **OPTIONS))
             if dtype == torch.float32:
@@ -108,11 +108,11 @@ def test_without_tuned_tasks_nothing_of_them_is_saved(t5, vectors, tmp_path):
 def test_the_vectors_of_any_task(t5, vectors):
     t5.add_task("wic", CODE)
     t5.add_tuned_task("rte", vectors)
-    assert torch.equal(t5.task_vectors_of("rte"), vectors)
+    assert torch.equal(t5.get_task_vectors("rte"), vectors)
     for name in ("ag_news", "wic"):
-        assert torch.equal(t5.task_vectors_of(name), t5.prompt_vectors(t5.task_code_of(name)[None])[0])
+        assert torch.equal(t5.get_task_vectors(name), t5.prompt_vectors(t5.get_task_code(name)[None])[0])
     vectors += 1  # a copy was taken
-    assert not torch.equal(t5.task_vectors_of("rte"), vectors)
+    assert not torch.equal(t5.get_task_vectors("rte"), vectors)
 
 
 def test_as_the_default_task(t5, vectors, tiny_batch, tmp_path):
@@ -138,7 +138,7 @@ def test_removing_tasks(t5, vectors):
     t5.remove_task("cb")
     t5.remove_task("wic")
     assert t5.task_names == ["glue_mrpc", "glue_qqp", "ag_news", "rte", "wsc"] and t5.config.default_task is None
-    assert torch.equal(t5.task_vectors_of("wsc"), vectors + 2)
+    assert torch.equal(t5.get_task_vectors("wsc"), vectors + 2)
     with pytest.raises(ValueError, match="no task 'cb'"):
         t5.remove_task("cb")
     with pytest.raises(ValueError, match="'ag_news' is a training task, which cannot be removed"):
@@ -167,7 +167,7 @@ def test_what_cannot_be_added(name, change, message, t5, vectors):
 
 def test_vectors_may_be_an_array(t5, vectors):
     t5.add_tuned_task("rte", vectors.double().numpy())
-    assert torch.equal(t5.task_vectors_of("rte"), vectors)
+    assert torch.equal(t5.get_task_vectors("rte"), vectors)
 
 
 def test_a_tuned_name_is_taken(t5, vectors):
@@ -179,7 +179,7 @@ def test_a_tuned_name_is_taken(t5, vectors):
 def test_a_tuned_task_has_no_code(t5, vectors, tmp_path):
     t5.add_tuned_task("rte", vectors)
     with pytest.raises(ValueError, match="'rte' is a tuned task: it has prompt vectors of its own and no code"):
-        t5.task_code_of("rte")
+        t5.get_task_code("rte")
     with pytest.raises(ValueError, match="'rte' is a tuned task"):
         save_task_code(t5, "rte", tmp_path / "rte.json")
     assert not (tmp_path / "rte.json").exists()
@@ -205,13 +205,13 @@ def test_training_leaves_them_alone(t5, vectors, tiny_batch):
     t5(**tiny_batch(t5)).loss.backward()
     assert all(parameter.grad is not None for parameter in t5.parameters())  # as DistributedDataParallel asks
     optimizer.step()
-    assert torch.equal(t5.task_vectors_of("rte"), vectors)
+    assert torch.equal(t5.get_task_vectors("rte"), vectors)
 
 
 def test_resizing_leaves_them_alone(t5, vectors):
     t5.add_tuned_task("rte", vectors)
     t5.resize_token_embeddings(80)
-    assert torch.equal(t5.task_vectors_of("rte"), vectors)
+    assert torch.equal(t5.get_task_vectors("rte"), vectors)
 
 
 def test_a_peft_model(t5, vectors, inputs, tmp_path):
@@ -226,7 +226,7 @@ def test_a_peft_model(t5, vectors, inputs, tmp_path):
     merged = adapted.merge_and_unload()
     merged.save_pretrained(tmp_path)
     loaded = CTRForConditionalGeneration.from_pretrained(tmp_path)
-    assert torch.equal(loaded.task_vectors_of("rte"), vectors)
+    assert torch.equal(loaded.get_task_vectors("rte"), vectors)
     torch.testing.assert_close(
         loaded(**inputs, prompt_embeds=vectors, labels=labels).logits, logits, atol=1e-4, rtol=1e-4
     )

@@ -31,7 +31,7 @@ def test_task_id_out_of_range_is_named():
 
 @pytest.mark.parametrize("task_id", ["rte", None, 1.0])
 def test_a_task_id_that_is_no_integer_is_named(task_id):
-    with pytest.raises(ValueError, match=rf"task_id {task_id!r}, which is no integer; `model.task_id_of"):
+    with pytest.raises(ValueError, match=rf"task_id {task_id!r}, which is no integer; `model.get_task_id"):
         CTRDataCollator(pad_token_id=0, num_tasks=3)([PLAIN, PLAIN | {"task_id": task_id}])
 
 

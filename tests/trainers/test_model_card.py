@@ -186,7 +186,7 @@ def test_its_snippets_run(tiny_ctr_model, tiny_tokenizer, tmp_path):
     # The two that use the model's own code run where this project cannot be imported.
     run("\n".join(snippets[1:]), tmp_path, {"HF_HOME": str(tmp_path / "home")})
     kept = CTRForConditionalGeneration.from_pretrained(tmp_path / "with-my-task")
-    assert torch.equal(kept.task_code_of("my task"), model.task_codes()[0])
+    assert torch.equal(kept.get_task_code("my task"), model.task_codes()[0])
     run(snippets[0], tmp_path, {"PYTHONPATH": str(REPOSITORY)})
 
 

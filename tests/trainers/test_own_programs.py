@@ -137,7 +137,7 @@ def test_tasks_that_were_found_before_training_are_warned_of(build, mixture, arg
     CTRTrainer(model=model, args=args(), train_dataset=mixture).train()
     assert "added and tuned tasks" not in caplog.text
     model.add_task("rte", [0, 1, 2, 3])
-    model.add_tuned_task("cb", model.task_vectors_of("rte"))
+    model.add_tuned_task("cb", model.get_task_vectors("rte"))
     CTRTrainer(model=model, args=args(), train_dataset=mixture).train()
     assert "The model's 2 added and tuned tasks (rte, cb) stay as they are while training changes" in caplog.text
 
