@@ -1,19 +1,16 @@
 """The flags of run_ctr.py, besides those of training: model, tasks and searches."""
 
-import json
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, fields
+from typing import Any, get_type_hints
 
-import yaml
 from transformers import HfArgumentParser
 
+from command_line.errors import FlagError, one_line
+from command_line.settings_file import ENDINGS, check_settings, read_settings
 from evaluation.ctr_methods import SearchSettings
 from evaluation.tuning_methods import CODE_TUNING, FULL_TUNING, METHODS
 from search import OBJECTIVES
 from trainers import CTRTrainingArguments
-
-# It names local folders: pushes to the Hub leave out what begins with "_".
-ARGUMENTS_NAME = "_arguments.json"
 
 
 @dataclass
@@ -217,42 +214,41 @@ TASK_COUNTS = ("max_source_length", "max_target_length", "max_examples_per_datas
 Arguments = tuple[ModelArguments, TaskArguments, SearchArguments, CTRTrainingArguments]
 
 
+class _Parser(HfArgumentParser):
+    """Takes the fields of dataclasses as flags; what is wrong is a [`FlagError`], and no page of usage."""
+
+    def error(self, message: str) -> None:
+        raise FlagError(f"{message}; see `run_ctr.py --help`.")
+
+    def parse(self, argv: list[str]) -> tuple[Any, ...]:
+        """The dataclasses, filled."""
+        given = vars(self.parse_args(argv))
+        try:
+            return tuple(
+                kind(**{each.name: given[each.name] for each in fields(kind) if each.init})
+                for kind in self.dataclass_types
+            )
+        except (ValueError, ImportError) as error:
+            raise FlagError(one_line(error)) from error
+
+
 def parse_arguments(argv: list[str]) -> Arguments:
-    """Flags, or a JSON or YAML file of them followed by flags that override it.
+    """Read flags, or a JSON or YAML file of them followed by flags that override it.
 
     Raises:
-        ValueError: The file is no such file, a flag that is always needed is missing, or flags do not go together.
+        FlagError: The file is no such file, a flag is unknown, has a wrong value or is needed and missing, or flags do
+            not go together.
     """
-    parser = HfArgumentParser((ModelArguments, TaskArguments, SearchArguments, CTRTrainingArguments))
-    if argv and argv[0].endswith((".json", ".yaml", ".yml")):
+    kinds = (ModelArguments, TaskArguments, SearchArguments, CTRTrainingArguments)
+    parser = _Parser(kinds, allow_abbrev=False)
+    if argv and argv[0].endswith(ENDINGS):
         path, *argv = argv
-        parser.set_defaults(**_settings_of_file(path, parser))
-    arguments = parser.parse_args_into_dataclasses(argv)
+        types = {name: kind for each in kinds for name, kind in get_type_hints(each).items()}
+        parser.set_defaults(**check_settings(path, read_settings(path), parser, types))
+    arguments = parser.parse(argv)
     if not arguments[2].do_report:
         _check(*arguments)
     return arguments
-
-
-def _settings_of_file(path: str, parser: HfArgumentParser) -> dict[str, object]:
-    """What a file says; checked like the words of flags, as far as argparse leaves defaults unchecked."""
-    try:
-        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))  # JSON is YAML
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not readable YAML: {error}") from error
-    if not isinstance(settings, dict):
-        raise ValueError(f"{path} holds no flags: it must be a mapping such as `num_shots: 32`.")
-    actions = {action.dest: action for action in parser._actions}
-    if unknown := sorted(set(settings) - set(actions)):
-        raise ValueError(f"{path} has the unknown key(s) {', '.join(unknown)}; see `run_ctr.py --help`.")
-    for name, value in settings.items():
-        values = value if isinstance(value, list) else [] if value is None else [value]
-        if actions[name].nargs == "+":
-            settings[name] = values
-        choices = actions[name].choices
-        for each in values:
-            if choices and each not in choices:
-                raise ValueError(f"{path}: `{name}` is {each!r}; choose from {', '.join(map(str, choices))}.")
-    return settings
 
 
 def trains_everything(search: SearchArguments, training: CTRTrainingArguments, trains: bool) -> bool:
@@ -263,89 +259,50 @@ def trains_everything(search: SearchArguments, training: CTRTrainingArguments, t
 def _check(
     model: ModelArguments, tasks: TaskArguments, search: SearchArguments, training: CTRTrainingArguments
 ) -> None:
-    """Raises a ValueError where flags are missing or do not go together, before anything is loaded."""
+    """Raises a FlagError where flags are missing or do not go together, before anything is loaded."""
     if model.model_name_or_path is None:
-        raise ValueError("Say which model to start from: `--model_name_or_path`.")
+        raise FlagError("Say which model to start from: `--model_name_or_path`.")
     if model.method == "t0" and training.do_train and training.stage != 2:
-        raise ValueError("`--method t0` trains the whole language model, as stage 2 does: give `--stage 2`.")
+        raise FlagError("`--method t0` trains the whole language model, as stage 2 does: give `--stage 2`.")
     everything = "`--stage 2`" if training.do_train and training.stage == 2 else f"`--tuning {FULL_TUNING}`"
     if trains_everything(search, training, training.do_train) and model.dtype in ("bfloat16", "float16"):
-        raise ValueError(
+        raise FlagError(
             f"Weights in {model.dtype} lose the small updates of {everything}: give `--bf16 True` instead of `--dtype`, "
             "which computes in half precision and keeps them in float32."
         )
     if search.tuning and training.fp16:
-        raise ValueError(
+        raise FlagError(
             "`--fp16` loses the small gradients of `--tuning`, which does not scale its losses: give `--bf16` or neither."
         )
     if model.method == "t0" and search.finds_codes:
-        raise ValueError("`--method t0` has no codes to search: its counterpart is `--do_prompt_selection`.")
+        raise FlagError("`--method t0` has no codes to search: its counterpart is `--do_prompt_selection`.")
     if model.method == "t0" and tasks.tasks and not training.do_eval:
-        raise ValueError("`--method t0` has nothing to do on held-out tasks without `--do_eval`.")
+        raise FlagError("`--method t0` has nothing to do on held-out tasks without `--do_eval`.")
     if model.method == "ctr" and search.do_prompt_selection:
-        raise ValueError("`--do_prompt_selection` chooses between prompts, which only `--method t0` has.")
+        raise FlagError("`--do_prompt_selection` chooses between prompts, which only `--method t0` has.")
     if CODE_TUNING in search.tuning and not (search.do_bitwise_search or search.do_population_search):
-        raise ValueError(
+        raise FlagError(
             f"`--tuning {CODE_TUNING}` starts from the best training code, which `--do_bitwise_search` or "
             "`--do_population_search` finds: give one of them, too."
         )
     if training.do_train and not tasks.train_tasks:
-        raise ValueError("`--do_train` needs tasks to train on: name them with `--train_tasks`.")
+        raise FlagError("`--do_train` needs tasks to train on: name them with `--train_tasks`.")
     held_out = search.finds_codes or search.do_prompt_selection or search.tuning
     if held_out and not tasks.tasks:
-        raise ValueError("Searches and tuning are about held-out tasks: name them with `--tasks`.")
+        raise FlagError("Searches and tuning are about held-out tasks: name them with `--tasks`.")
     if not training.do_train and not (tasks.tasks and (held_out or training.do_eval)):
-        raise ValueError(
+        raise FlagError(
             "There is nothing to do: give `--do_train` with `--train_tasks`, or `--tasks` with a search such as "
             "`--do_bitwise_search`, or with `--do_eval`."
         )
     if search.tuning and not training.do_eval:
-        raise ValueError("`--tuning` is there to be compared with: give `--do_eval`, too.")
+        raise FlagError("`--tuning` is there to be compared with: give `--do_eval`, too.")
     if not search.few_shot_seeds:
-        raise ValueError("`few_shot_seeds` is empty: give at least one.")
+        raise FlagError("`few_shot_seeds` is empty: give at least one.")
     at_least_1 = {name: getattr(search, name) for name in SEARCH_COUNTS}
     at_least_1 |= {name: getattr(tasks, name) for name in TASK_COUNTS}
     at_least_1["num_shots"] = search.num_shots if search.needs_labels else None
     at_least_1["num_unlabelled"] = search.num_unlabelled if search.needs_votes else None
     for name, value in at_least_1.items():
         if value is not None and value < 1:
-            raise ValueError(f"`--{name}` must be at least 1, but is {value}.")
-
-
-# What may differ between two runs in one `output_dir`: what is done, not how. The number of processes is free, so what
-# keeps the examples of a step with another number is, too.
-FREE_ARGUMENTS = {
-    "do_train", "do_eval", "do_predict", "do_code_ensemble",
-    "do_bitwise_search", "do_population_search", "do_prompt_selection", "batch_calibration", "push_to_hub", "hub_model_id",
-    "hub_token", "hub_private_repo", "resume_from_checkpoint", "preprocessing_num_workers", "dataloader_num_workers",
-    "logging_steps", "report_to", "disable_tqdm", "run_name", "save_steps", "save_total_limit",
-    "per_device_train_batch_size", "per_device_train_tokens", "gradient_accumulation_steps",
-}  # fmt: skip
-
-
-def keep_arguments(output_dir: Path, *arguments: object) -> None:
-    """Write all arguments into `output_dir`, and refuse it where it holds a run with others.
-
-    Raises:
-        ValueError: Some argument was another in the run whose results are there, or its arguments cannot be read.
-    """
-    now: dict[str, object] = {}
-    for part in arguments:
-        now |= part.to_dict() if isinstance(part, CTRTrainingArguments) else asdict(part)
-    path = output_dir / ARGUMENTS_NAME
-    if path.is_file():
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(
-                f"'{path}' is damaged: choose another `output_dir`, or delete that one to start anew."
-            ) from error
-        now_as_json = json.loads(json.dumps(now, default=str))
-        for name in sorted(set(before) & set(now) - FREE_ARGUMENTS):
-            if before[name] != now_as_json[name]:
-                raise ValueError(
-                    f"'{output_dir}' holds a run with `{name}` {before[name]!r}, not {now_as_json[name]!r}: choose "
-                    "another `output_dir`, or delete that one to start anew."
-                )
-    output_dir.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(now, indent=1, default=str), encoding="utf-8")
+            raise FlagError(f"`--{name}` must be at least 1, but is {value}.")

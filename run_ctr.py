@@ -5,7 +5,8 @@
         --output_dir out/stage1
     python run_ctr.py --model_name_or_path out/stage2 --tasks super_glue/rte --do_bitwise_search --output_dir out/rte
 
-Takes flags, or a JSON or YAML file of them, or a file followed by flags that override it.
+Takes flags, or a JSON or YAML file of them, or a file followed by flags that override it. What goes wrong is said in one
+line; with the environment variable TASK_CODES_DEBUG set it comes with its traceback.
 """
 
 import logging
@@ -24,6 +25,8 @@ from transformers import (
     set_seed,
 )
 
+from command_line.errors import run_command
+from command_line.kept_arguments import keep_arguments
 from evaluation.held_out import HeldOutSettings, evaluate_held_out
 from evaluation.protocol import Draws
 from evaluation.report import Score, join_reports, print_table
@@ -34,7 +37,6 @@ from run_arguments import (
     ModelArguments,
     SearchArguments,
     TaskArguments,
-    keep_arguments,
     parse_arguments,
     trains_everything,
 )
@@ -276,4 +278,4 @@ def held_out_settings(args: SearchArguments, task_args: TaskArguments, judged: b
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -269,11 +269,14 @@ def test_held_out_tasks_may_come_after_a_finished_training(project):
         assert torch.equal(weights, searched.state_dict()[name])
 
 
-def test_arguments_that_cannot_be_read_are_not_written_over(project):
-    run_ctr.main(flags(project, **TRAINING))
-    (project / "out" / "_arguments.json").write_text('{"half": ')
-    with pytest.raises(ValueError, match=r"_arguments\.json' is damaged"):
-        run_ctr.main(flags(project, **TRAINING | {"max_steps": 11}))
+def test_damaged_arguments_are_made_anew_and_the_finished_work_is_kept(project, caplog):
+    run_ctr.main(flags(project, **TRAINING | {"max_steps": 2}))
+    path, model = project / "out" / "_arguments.json", project / "out" / "model.safetensors"
+    arguments, trained = path.read_text(), model.stat().st_mtime_ns
+    path.write_text(arguments[:100])
+    run_ctr.main(flags(project, **TRAINING | {"max_steps": 2}))
+    assert "_arguments.json' is damaged and made anew" in caplog.text
+    assert path.read_text() == arguments and model.stat().st_mtime_ns == trained
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ class CTRTrainingArguments(Seq2SeqTrainingArguments):
         default="warmup_stable_decay",
         metadata={
             "help": "With the default, and no `lr_scheduler_kwargs`: the authors' linear warm-up, cosine to a tenth of "
-            "the peak at 80% of the steps, flat from there. Any other scheduler of transformers works as usual."
+            "the peak at four fifths of the steps, flat from there. Any other scheduler of transformers works as usual."
         },
     )
     warmup_steps: float = field(

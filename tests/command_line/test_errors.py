@@ -1,0 +1,83 @@
+"""What a user sees when a command ends by an error."""
+
+import configparser
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+from command_line import errors
+from command_line.errors import FlagError, run_command
+from modeling_ctr.hub_errors import loading_errors
+from tasks import DataError, load_tasks
+from trainers import CTRTrainingArguments
+
+
+def failing(error):
+    def main():
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("main", "code", "line"),
+    [
+        (lambda: CTRTrainingArguments("out", stage=3, use_cpu=True), 1, "Error: `stage` must be 1 or 2, but is 3."),
+        (lambda: load_tasks("no/such"), 1, "Error: There are no template files (*.yaml) at no/such."),
+        (lambda: loading_errors("no/such/folder"), 1, "Error: There is no folder 'no/such/folder', and nothing on"),
+        (failing(FlagError("`--stage` is\n missing.")), 2, "Error: `--stage` is missing."),
+        (failing(DataError("No rows.")), 1, "Error: No rows."),  # as from a worker process
+        (
+            failing(OSError(errno.ENOSPC, "No space left on device", "x")),
+            1,
+            "Error: [Errno 28] No space left on device",
+        ),
+        (failing(KeyboardInterrupt()), 130, "Interrupted; the same command goes on where this one stopped."),
+    ],
+)
+def test_messages_are_one_line(main, code, line, capsys, monkeypatch):
+    assert run_command(main) == code
+    printed = capsys.readouterr().err
+    assert printed.startswith(line) and printed.count("\n") == 1
+    monkeypatch.setenv("TASK_CODES_DEBUG", "1")
+    with pytest.raises((Exception, KeyboardInterrupt)):
+        run_command(main)
+
+
+@pytest.mark.parametrize(
+    "main",
+    [
+        lambda: errors.os.environ["no such variable"],
+        lambda: int("a fault of ours"),
+        lambda: CTRTrainingArguments("out", report_to="no such tracker", use_cpu=True).to_json(),
+        failing(OSError(errno.EIO, "the disk is broken")),
+        failing(RuntimeError("raised by a test, which is no part of the project")),
+    ],
+)
+def test_faults_keep_their_traceback(main):
+    with pytest.raises((KeyError, ValueError, AttributeError, OSError, RuntimeError)):
+        run_command(main)
+
+
+def test_success_is_silent(capsys):
+    assert run_command(lambda: None) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_all_packages_of_the_project_are_known(request):
+    setup = configparser.ConfigParser()
+    setup.read(request.config.rootpath / "setup.cfg")
+    packages = {name.partition(".")[0] for name in setup["options"]["packages"].split()}
+    assert packages | set(setup["options"]["py_modules"].split()) <= errors.OUR_PACKAGES
+
+
+def test_help_and_wrong_flags_of_the_real_command(request):
+    script, environment = str(request.config.rootpath / "run_ctr.py"), {**os.environ, "COLUMNS": "100"}
+    wrong = subprocess.run(
+        [sys.executable, script, "--num_shot", "8"], capture_output=True, text=True, env=environment
+    )
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr == "Error: unrecognized arguments: --num_shot 8; see `run_ctr.py --help`.\n"
