@@ -1,0 +1,1 @@
+"""The app: try a model in the browser, and put it on a Hugging Face Space."""
