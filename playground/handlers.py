@@ -19,6 +19,7 @@ from .code_search import RunningSearches, bitwise_steps, ensemble_steps
 from .demo_tasks import demo_example
 from .pasted_examples import check_length, parse_choices, parse_examples
 
+NO_INPUT = "Type an input, and the answer appears here."
 BITWISE, ENSEMBLE = "Bitwise Search: examples with answers", "Code Ensemble: no answers needed"
 # The search's outputs while there is no found code: its text, table, the two buttons, code and course.
 NO_RESULT = ("", None, gr.update(value=None, interactive=False), gr.update(interactive=False), None, None)
@@ -31,25 +32,25 @@ class Handlers:
         self.checkpoint = checkpoint
         self.searches = RunningSearches()
 
-    def code_of(self, task: str) -> list[int]:
+    def get_code(self, task: str) -> list[int]:
         """The code of a task of the model."""
         return self.checkpoint.model.task_code_of(task).tolist()
 
     def choose(self, task: str):
         """Return choices and code of a task; the choices stay where none are known."""
         _, choices = demo_example(task)
-        return choices or gr.skip(), *self.code_of(task)
+        return choices or gr.skip(), *self.get_code(task)
 
     def answer(self, text: str, choices_text: str, *code: float):
         """Return what the model writes, the choices' probabilities, the nearest task and a note."""
         nearest = nearest_task(self.checkpoint.model, [int(value) for value in code])
         if not text.strip():
-            return "", None, nearest, "Type an input, and the answer appears here."
+            return "", None, nearest, NO_INPUT
         try:
             check_length(text)
             choices = parse_choices(choices_text)
         except ValueError as error:
-            return "", None, nearest, _problem(error)
+            return "", None, nearest, _format_problem(error)
         written, probabilities = answer(self.checkpoint, [int(value) for value in code], text, choices)
         return written, probabilities, nearest, ""
 
@@ -80,18 +81,18 @@ class Handlers:
                 yield status, figure, " ".join(map(str, code)), table, file, gr.update(interactive=True), code, course
         except ValueError as error:
             if self.searches.is_latest(session, stop):
-                yield _problem(error), None, *NO_RESULT
+                yield _format_problem(error), None, *NO_RESULT
         finally:
             self.searches.end(session, stop)
 
     def _bitwise(self, scorer: CodeScorer, most: int, stop: threading.Event):
         for course in bitwise_steps(scorer, most, stop):
             done = course.num_codes()
-            status = f"{_bar(done, most)} {done} of at most {most} codes, best loss {course.loss:.3f}"
+            status = f"{_format_bar(done, most)} {done} of at most {most} codes, best loss {course.loss:.3f}"
             if not stop.is_set():
                 yield status, search_figure(course, most), *NO_RESULT
         status = (
-            f"{_bar(1, 1)} Done after {done} codes: loss {course.loss:.3f}, from {course.start_loss():.3f} with the best "
+            f"{_format_bar(1, 1)} Done after {done} codes: loss {course.loss:.3f}, from {course.start_loss():.3f} with the best "
             f"training task's code. {float(scorer.accuracies([course.code])):.0%} of these examples come out right; "
             "others may do worse."
         )
@@ -99,31 +100,31 @@ class Handlers:
 
     def _ensemble(self, scorer: CodeScorer, stop: threading.Event):
         for done, count in ensemble_steps(scorer, stop):
-            yield f"{_bar(done, count)} {done} of {count} training tasks' codes", None, *NO_RESULT
+            yield f"{_format_bar(done, count)} {done} of {count} training tasks' codes", None, *NO_RESULT
         result = CodeEnsemble(scorer).run()
         status = (
-            f"{_bar(1, 1)} Done: {result.num_voters} codes voted. That of {html.escape(result.task_name)} agrees most "
+            f"{_format_bar(1, 1)} Done: {result.num_voters} codes voted. That of {html.escape(result.task_name)} agrees most "
             f"with the vote, on {result.pseudo_accuracy:.0%} of the examples."
         )
-        return status + (f"<br>{_problem(result.warning)}" if result.warning else ""), None, result.code, None
+        return status + (f"<br>{_format_problem(result.warning)}" if result.warning else ""), None, result.code, None
 
     def stop(self, request: gr.Request) -> None:
         """Stop this visitor's search."""
         self.searches.stop(request.session_hash)
 
-    def report(self, course: SearchCourse | None, shown: list[int] | None):
-        """Return the codebook report in a frame of its own, and the found code that it shows.
+    def report(self, course: SearchCourse | None, shown: list[SearchCourse | None]):
+        """Return the codebook report in a frame of its own, and what `shown` is with it.
 
         Only the report without a search is kept, which is the same for all visitors.
 
         Args:
             course: The visitor's last search.
-            shown: The found code of the report that the page shows; `[]` for one without a search, None for none.
+            shown: The search in the report that the page shows (None in one without a search); empty while there is
+                no report.
         """
-        code = [] if course is None else course.code
-        if code == shown:
+        if shown == [course]:
             return gr.skip(), gr.skip()
-        return (self._report_without_search if course is None else self._write_report(course)), code
+        return (self._report_without_search if course is None else self._write_report(course)), [course]
 
     @cached_property
     def _report_without_search(self) -> str:
@@ -136,9 +137,9 @@ class Handlers:
         return f'<iframe title="codebook report" class="report" srcdoc="{html.escape(page)}"></iframe>'
 
 
-def _problem(error: ValueError | str) -> str:
+def _format_problem(error: ValueError | str) -> str:
     return f"⚠️ {html.escape(str(error), quote=False)}"
 
 
-def _bar(done: int, count: int) -> str:
+def _format_bar(done: int, count: int) -> str:
     return f'<progress value="{done}" max="{count}"></progress><br>'

@@ -10,7 +10,7 @@ from codebook_report.codebook import Codebook
 
 from .checkpoint import nearest_task
 from .demo_tasks import HELD_OUT_DEMO_TASKS, demo_example, demo_examples
-from .handlers import BITWISE, ENSEMBLE, Handlers
+from .handlers import BITWISE, ENSEMBLE, NO_INPUT, Handlers
 
 STYLE = """
 footer { display: none !important; }
@@ -22,7 +22,6 @@ progress::-moz-progress-bar { border-radius: 4px; background: #2b6cb0; }
 #report { width: min(1140px, 94vw); }
 iframe.report { width: 100%; height: 85vh; border: 1px solid #e2e6ec; border-radius: 8px; background: white; }
 """
-TYPE_SOMETHING = "Type an input, and the answer appears here."
 
 
 @dataclass
@@ -64,7 +63,7 @@ def build_page(handlers: Handlers) -> gr.Blocks:
     model, name = handlers.checkpoint.model, handlers.checkpoint.name
     tasks = Codebook.of_model(model, name).names
     with gr.Blocks(title=f"{name}: tasks as codes", delete_cache=(3600, 86400)) as blocks:
-        found, course, shown = gr.State(), gr.State(), gr.State()
+        found, course, shown = gr.State(), gr.State(), gr.State([])
         gr.Markdown(
             f"# Tasks as codes\n**{html.escape(name)}** does {len(tasks)} tasks. Each is "
             f"{model.config.code_length} integers; nothing else tells the model what to do with an input."
@@ -82,7 +81,7 @@ def build_page(handlers: Handlers) -> gr.Blocks:
 
 
 def _build_use_tab(handlers: Handlers, tasks: list[str]) -> UseTab:
-    model, code = handlers.checkpoint.model, handlers.code_of(tasks[0])
+    model, code = handlers.checkpoint.model, handlers.get_code(tasks[0])
     first_input, first_choices = demo_example(tasks[0])
     with gr.Column(scale=5):
         task = gr.Dropdown(tasks, value=tasks[0], label="Task", elem_id="task")
@@ -103,7 +102,7 @@ def _build_use_tab(handlers: Handlers, tasks: list[str]) -> UseTab:
             choices=gr.Textbox(
                 first_choices, label="Answer choices, one per line (none: free answer)", lines=4, elem_id="choices"
             ),
-            note=gr.Markdown(TYPE_SOMETHING, elem_id="note"),
+            note=gr.Markdown(NO_INPUT, elem_id="note"),
             written=gr.Textbox(label="The model writes", interactive=False, elem_id="written"),
             probabilities=gr.Label(label="Among the choices", elem_id="probabilities"),
         )

@@ -1,4 +1,4 @@
-"""Put the app on a Hugging Face Space: `python -m evaluation.space you/your-space --model you/your-model`."""
+"""Put the app on a Hugging Face Space: `python -m playground.space you/your-space --model you/your-model`."""
 
 import argparse
 import configparser
@@ -25,7 +25,7 @@ what the model then does with an input, and search for the code of a new task fr
 
 
 def space_files(model: str) -> dict[str, bytes]:
-    """What a Space for this model on the Hub holds, by path: app, packages, requirements and the Space's own page.
+    """Collect what a Space for this model on the Hub holds, by path: app, packages, requirements and the Space's own page.
 
     Raises:
         ValueError: This is an installed package, which has no app.

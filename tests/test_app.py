@@ -52,27 +52,6 @@ def start_app(*arguments: str) -> subprocess.Popen:
     )
 
 
-def last_line(process: subprocess.Popen) -> str:
-    _, errors = process.communicate(timeout=SECONDS)
-    assert process.returncode == 1
-    return errors.strip().splitlines()[-1]
-
-
-@pytest.mark.slow
-def test_no_checkpoint():
-    assert last_line(start_app("nowhere/at-all")).startswith("Error: There is no checkpoint 'nowhere/at-all'")
-
-
-@pytest.mark.slow
-def test_port_in_use(checkpoint):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        message = last_line(start_app(str(checkpoint), "--port", str(port)))
-    assert message == f"Error: port {port} is in use; name another with --port."
-
-
 # ------------------------------------------------------------------------------------------------ in the browser
 
 

@@ -114,7 +114,7 @@ def test_readme_and_codes(folder):
     assert len(names["found"].code) == len(names["voted"].code) == 10 and names["found"].trace
 
     report, app, push, space = commands(share)  # for the app see test_app.py, for the last two tests/hub
-    assert "app.py" in app and "--push_to_hub" in push and "evaluation.space" in space
+    assert "app.py" in app and "--push_to_hub" in push and "playground.space" in space
     codebook_report(shlex.split(report.replace("out/demo/seed_0/stage2", "out/stage2"))[3:])
     assert (folder / "out" / "codebook" / "codebook.html").is_file()
 

@@ -15,7 +15,7 @@ from huggingface_hub import SpaceCard
 from test_push_and_load import AUTHOR_LOADS
 
 PUSH = """
-from evaluation.space import push_space
+from playground.space import push_space
 from trainers.hub import push_to_hub
 push_to_hub(model, tokenizer, "me/ctr")
 value = push_space("me/app", "me/ctr")
@@ -67,7 +67,7 @@ def page_of(address: str, process: subprocess.Popen) -> str:
 
 @pytest.mark.slow
 def test_a_space_that_cannot_be_pushed_says_why(hub, author):
-    push = "from evaluation.space import push_space\npush_space('me/app', model)"
+    push = "from playground.space import push_space\npush_space('me/app', model)"
     message = fails(author, "ValueError", push, WRITE, model="out/demo/stage2")
     assert message.startswith("'out/demo/stage2' is no repository on the Hub") and "push it first" in message
     message = fails(author, "OSError", push, READ, model="me/ctr")
