@@ -34,7 +34,7 @@ class Handlers:
 
     def get_code(self, task: str) -> list[int]:
         """The code of a task of the model."""
-        return self.checkpoint.model.task_code_of(task).tolist()
+        return self.checkpoint.model.get_task_code(task).tolist()
 
     def choose(self, task: str):
         """Return choices and code of a task; the choices stay where none are known."""
