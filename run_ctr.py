@@ -28,8 +28,10 @@ from transformers import (
 from command_line.errors import run_command
 from command_line.kept_arguments import keep_arguments
 from evaluation.held_out import HeldOutSettings, evaluate_held_out
+from evaluation.joining import join_reports
 from evaluation.protocol import Draws
-from evaluation.report import Score, join_reports, print_table
+from evaluation.score import Score
+from evaluation.terminal import print_table
 from evaluation.tuning_methods import TuningSettings
 from modeling_ctr import CTRForConditionalGeneration
 from modeling_ctr.hub_errors import loading_errors

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone
 from transformers import AutoTokenizer
 
 from evaluation.protocol import Draws, Judge, held_out_examples
-from evaluation.report import markdown_table
+from evaluation.tables import format_markdown_table
 from modeling_ctr import CTRForConditionalGeneration
 from tasks import FeatureBuilder, load_rows, load_tasks, select_tasks
 
@@ -47,10 +47,10 @@ def main() -> None:
         best.append(max(accuracies))
         values = (judge.majority(0).accuracy, raw[-1], own[-1], others[-1], best[-1])
         table.append([task.name, *(f"{100 * value:.1f}" for value in values)])
-        print("\n".join(markdown_table([table[-1]])[:1]), flush=True)
+        print("\n".join(format_markdown_table([table[-1]])[:1]), flush=True)
     means = [f"{100 * sum(values) / len(values):.1f}" for values in (raw, own, others, best)]
     header = ["task", "majority class", "no code", "own code", "mean of the other codes", "best of the other codes"]
-    print("\n".join(markdown_table([header, *table, ["**mean**", "", *means]])))
+    print("\n".join(format_markdown_table([header, *table, ["**mean**", "", *means]])))
 
 
 if __name__ == "__main__":

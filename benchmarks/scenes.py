@@ -22,8 +22,12 @@ from sklearn.metrics import adjusted_mutual_info_score
 from transformers import AutoTokenizer, T5ForConditionalGeneration
 
 import run_ctr
+from evaluation.aggregation import format_percent, get_seed_means, get_task_means
 from evaluation.protocol import Draws, Judge, TemplateExamples, held_out_examples
-from evaluation.report import Score, load_scores, markdown_table, print_table, save_scores, write_report
+from evaluation.report import write_report
+from evaluation.score import Score, load_scores, save_scores
+from evaluation.tables import format_markdown_table
+from evaluation.terminal import print_table
 from modeling_ctr import CTRForConditionalGeneration
 from search import BitwiseSearch, CodeScorer, PromptScorer, task_code_space, tune_prompt
 from tasks import FeatureBuilder, load_rows, load_tasks, select_tasks
@@ -55,8 +59,8 @@ def main() -> None:
         of_seed, facts[seed] = load_scores(folder / "all_scores.json")
         scores += sorted(of_seed, key=lambda score: ORDER.index(score.method))
     write_report(scores, args.output_dir, {"seeds": args.seeds, "few-shot examples": 32, "test rows per task": 250})
-    summary = ["## Means over the 12 held-out tasks", "", *markdown_table(summary_rows(scores)), ""]
-    summary += ["## Codebooks", "", *markdown_table(codebook_rows(facts)), ""]
+    summary = ["## Means over the 12 held-out tasks", "", *format_markdown_table(summary_rows(scores)), ""]
+    summary += ["## Codebooks", "", *format_markdown_table(codebook_rows(facts)), ""]
     with (args.output_dir / "report.md").open("a", encoding="utf-8") as report:
         report.write("\n".join(summary))
     print_table(scores, args.output_dir / "report.md")
@@ -183,19 +187,16 @@ def codebook_facts(model: CTRForConditionalGeneration) -> dict[str, float]:
 def summary_rows(scores: Sequence[Score]) -> list[list[str]]:
     """A line per method: mean over tasks for each seed, then mean and deviation over seeds; mean cost of a task."""
     rows = [["method", "accuracy (%)", "lowest seed", "codes tried", "seconds a task"]]
+    means = get_task_means(get_seed_means(scores, lambda score: score.accuracy))
     for method in ORDER:
         of_method = [s for s in scores if s.method == method]
-        by_seed = [
-            100 * statistics.mean(s.accuracy for s in of_method if s.seed == seed)
-            for seed in dict.fromkeys(s.seed for s in of_method)
-        ]
-        deviation = f" ± {statistics.stdev(by_seed):.1f}" if len(by_seed) > 1 else ""
+        by_seed = list(means[method].values())
         cost = [statistics.mean(getattr(s, name) for s in of_method) for name in ("evaluations", "seconds")]
         rows.append(
             [
                 method,
-                f"{statistics.mean(by_seed):.1f}{deviation}",
-                f"{min(by_seed):.1f}",
+                format_percent(by_seed),
+                f"{100 * min(by_seed):.1f}",
                 f"{cost[0]:.0f}",
                 f"{cost[1]:.1f}",
             ]

@@ -4,12 +4,15 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from evaluation.kept_results import keep, load_kept
 from evaluation.protocol import Judge, TemplateExamples, file_name_of, with_common_rows
-from evaluation.report import Score
+from evaluation.score import Score
 from modeling_ctr import CTRForConditionalGeneration
+from safe_files import write_json
 from search import (
     BitwiseSearch,
     BitwiseSearchResult,
@@ -19,7 +22,6 @@ from search import (
     best_training_code,
     task_code_space,
 )
-from search.scoring.processes import is_main_process, on_main_process
 from tasks import DataError
 
 BEST_BY_LOSS, BEST_BY_ACCURACY = "training code by loss", "training code by accuracy"
@@ -87,14 +89,13 @@ def search_dataset(
 
     Raises:
         DataError: Code Ensemble is asked for and a task has no answer choices.
-        ValueError: What an earlier run left is damaged.
         KeyboardInterrupt: A search was interrupted; called again, this goes on with it.
     """
     finished = output_dir / "found_codes.json"
-    kept = on_main_process(lambda: _kept_codes(finished) if finished.is_file() else None)
     asked = {**inputs, "settings": asdict(settings)}
-    if kept is not None and kept[1] == asked:
-        return kept[0]
+    kept = load_kept(finished, asked, load_found_codes)
+    if kept is not None:
+        return kept
     if settings.code_ensemble:
         for each in examples:
             if not each.task.has_choices:
@@ -109,21 +110,17 @@ def search_dataset(
             found += few_shot_searches(model, each, settings, seed, output_dir)
     if settings.code_ensemble:
         found += searches_by_vote(model, examples, settings, seed, output_dir)
-    content = {"asked": asked, "found": [asdict(f) for f in found]}
-    if is_main_process():
-        finished.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    keep(partial(write_json, finished, {"asked": asked, "found": [asdict(f) for f in found]}))
     return found
 
 
-def _kept_codes(path: Path) -> tuple[list[FoundCode], dict[str, Any]]:
-    """What an earlier run found, and what it was asked."""
+def load_found_codes(path: Path) -> tuple[list[FoundCode], dict[str, Any]]:
+    """Read what an earlier run found, and what it was asked. Raises a ValueError where the file is damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return [FoundCode(**found) for found in content["found"]], content["asked"]
+        return [FoundCode(**found) for found in content["found"]], dict(content["asked"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"'{path}' is damaged: delete it, and run again; searches go on with their traces."
-        ) from error
+        raise ValueError(f"'{path}' is damaged; the searches' traces beside it are not.") from error
 
 
 def few_shot_searches(

@@ -1,16 +1,17 @@
 """All methods on all held-out data sets, for every few-shot seed, with a report after each."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from evaluation import ctr_methods, prompted_methods
+from evaluation.kept_results import keep, load_kept
 from evaluation.protocol import (
     Draws,
     Judge,
@@ -20,8 +21,9 @@ from evaluation.protocol import (
     inputs_of,
     most_varied_templates,
 )
-from evaluation.report import Score, load_scores, save_scores, write_report
-from evaluation.tuning_methods import CODE_TUNING, TuningSettings, score_tuning
+from evaluation.report import write_report
+from evaluation.score import Score, load_scores, save_scores
+from evaluation.tuning_methods import CODE_TUNING, METHODS, PROMPT_METHODS, TuningSettings, score_tuning
 from modeling_ctr import CTRForConditionalGeneration
 from search import load_prompt_adapter
 from search.scoring.processes import is_main_process, on_main_process
@@ -177,10 +179,16 @@ def _scores_of(
     What is kept counts as long as the model, the examples and the settings are those of now.
     """
     finished = folder / "scores.json"
-    asked = json.loads(json.dumps({**inputs, "settings": asdict(settings)}))
-    kept = kept_scores(finished)
-    if kept is not None and kept[1] == asked:
-        return kept[0]
+    asked = {**inputs, "settings": asdict(settings)}
+    kept = load_kept(finished, asked, load_scores)
+    adapters = [
+        tuning_path(folder, method, score.template)
+        for score in kept or ()
+        for method in PROMPT_METHODS
+        if score.method.endswith(METHODS[method])
+    ]
+    if kept is not None and all(map(has_adapter, adapters)):
+        return kept
     by_template: dict[str, Judge] = {}
     for each in examples:
         judge = Judge(model, each, builder, settings.length_normalization)
@@ -192,14 +200,14 @@ def _scores_of(
         for method in settings.tuning.methods:
             adapter = tuning_path(folder, method, template)
             path = adapter.with_name(f"{adapter.name}.json")
-            kept = kept_scores(path)
-            if kept is None or kept[1] != asked:
+            kept = load_kept(path, asked, load_scores)
+            if kept is None or (method in PROMPT_METHODS and not has_adapter(adapter)):
                 logger.info(f"{by_template[template].dataset}, {template}: {method}")
                 judge = by_template[template]
                 score = score_tuning(method, judge, few_shot[template], settings.tuning, seed, adapter, code, prefix)
-                kept = [score], asked
-                keep_scores(*kept, path)
-            scores += kept[0]
+                kept = [score]
+                keep(partial(save_scores, kept, path, asked))
+            scores += kept
         return scores
 
     scores = []
@@ -218,17 +226,19 @@ def _scores_of(
             template, cost = prompted_methods.prompt_by_vote(model, examples, settings.search.num_codes)
             chosen = by_template[template].raw_lm(seed, prompted_methods.PROMPT_BY_VOTE)
             scores.append(replace(chosen, **cost))
-    keep_scores(scores, asked, finished)
+    keep(partial(save_scores, scores, finished, asked))
     return scores
 
 
-def kept_scores(path: Path) -> tuple[list[Score], dict] | None:
-    """What an earlier run kept there, if anything; all processes get what the main one finds."""
-    return on_main_process(lambda: load_scores(path) if path.is_file() else None)
+def has_adapter(folder: Path) -> bool:
+    """Whether a tuned prompt can be read from a folder; the log tells where it is damaged."""
 
+    def look() -> bool:
+        try:
+            load_prompt_adapter(folder)
+        except (OSError, ValueError, SafetensorError) as error:
+            logger.warning(f"The tuned prompt in '{folder}' cannot be read ({error}), and is tuned again.")
+            return False
+        return True
 
-def keep_scores(scores: Sequence[Score], about: dict, path: Path) -> None:
-    """Write scores, and what one must know of them to take them up again; of several processes the main one does."""
-    if is_main_process():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_scores(scores, path, about)
+    return on_main_process(look)

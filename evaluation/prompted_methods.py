@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from evaluation.protocol import Judge, TemplateExamples
-from evaluation.report import Score
+from evaluation.score import Score
 from search import PromptScorer
 from search.code_ensemble import ensemble_vote
 from search.scoring.objectives import choice_cross_entropy

@@ -18,14 +18,13 @@ from datasets import Dataset
 from transformers import PreTrainedModel
 
 from evaluation.metrics import RankClassification, TextGeneration
-from evaluation.report import MAJORITY, Score
+from evaluation.score import MAJORITY, MEAN_CODE, RAW_LM, Score
 from modeling_ctr import CTRForConditionalGeneration
 from search import CodeScorer, PromptScorer, batch_calibration, examples_fingerprint, model_fingerprint
 from search.scoring.code_scorer import first_argmax
 from search.scoring.prompt_scorer import autocast_around
 from tasks import DataError, FeatureBuilder, SplitRows, Task, few_shot_split
 
-RAW_LM, MEAN_CODE = "raw LM", "mean training code"
 # Rows of an evaluation in the authors' experiments, except for hellaswag.
 ORIGINAL_ROWS = 1000
 

@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from evaluation.protocol import Judge
-from evaluation.report import Score
+from evaluation.score import Score
 from modeling_ctr import CTRForConditionalGeneration
 from search import PromptScorer, save_prompt_adapter, tune_prompt, vocabulary_prompt
 from search.prompt_tuning import held_back_examples
@@ -33,6 +33,7 @@ METHODS = {
     LORA: "LoRA",
     FULL_TUNING: "full tuning",
 }
+PROMPT_METHODS = (PROMPT_TUNING, CODE_TUNING)  # which leave an adapter of peft
 LEARNING_RATES = {LORA: 1e-3, FULL_TUNING: 1e-4}
 # Of prompt tuning, as a share of the start's typical size: T5's word embeddings are some 30 times larger than code vectors.
 PROMPT_RATE = 0.03
@@ -77,7 +78,7 @@ def score_tuning(
     start = time.perf_counter()
     model = judge.model
     held_back = round(HELD_BACK_SHARE * len(few_shot))
-    if method in (PROMPT_TUNING, CODE_TUNING):
+    if method in PROMPT_METHODS:
         vectors = _code_vectors(model, code) if method == CODE_TUNING else _word_vectors(model, seed)
         tuned = tune_prompt(
             model,

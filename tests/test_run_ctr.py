@@ -13,7 +13,7 @@ import torch
 from transformers import T5ForConditionalGeneration
 
 import run_ctr
-from evaluation.report import load_scores
+from evaluation.score import load_scores
 from modeling_ctr import CTRForConditionalGeneration
 
 TEMPLATE = """

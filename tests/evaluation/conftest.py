@@ -3,6 +3,7 @@ import random
 import pytest
 from datasets import Dataset
 
+from evaluation.score import Score
 from tasks import FeatureBuilder, SplitRows, Task, Template
 
 
@@ -36,3 +37,14 @@ def rows():
         return Dataset.from_dict({"text": texts, "label": labels, "title": [f"w{label + 12} w14" for label in labels]})
 
     return SplitRows("sizes", split(60), split(20), "train", "validation")
+
+
+@pytest.fixture
+def score():
+    """`score(task, method, accuracy, seed, template, **fields)`: a record with 100 rows and two answers."""
+
+    def score(task="rte", method="raw LM", accuracy=0.5, seed=0, template="a", **kwargs) -> Score:
+        shares = [accuracy, 1 - accuracy]
+        return Score(task, template, method, 100, seed, accuracy, accuracy, shares, **kwargs)
+
+    return score

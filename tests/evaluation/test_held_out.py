@@ -8,7 +8,7 @@ from datasets import Dataset
 from evaluation.ctr_methods import SearchSettings
 from evaluation.held_out import HeldOutSettings, evaluate_held_out
 from evaluation.protocol import Draws
-from evaluation.report import load_scores
+from evaluation.score import load_scores
 from evaluation.tuning_methods import TuningSettings
 from search import CodeScorer, Objective, load_prompt_adapter
 
@@ -103,12 +103,34 @@ def test_an_interrupted_search_or_tuning_ends_the_run_and_is_gone_on_with(
     assert run(tiny_ctr_model(), "a", bitwise_search=True, tuning=tuning) == whole
 
 
-def test_found_codes_that_cannot_be_read_are_named(tiny_ctr_model, run, tmp_path):
-    run(tiny_ctr_model(), "a")
-    for damaged in ('{"found": [', "[]", '{"asked": {}, "found": [{"cod": [1]}]}'):
-        (tmp_path / "a" / "held_out" / "sizes" / "seed_42" / "found_codes.json").write_text(damaged)
-        with pytest.raises(ValueError, match=r"found_codes\.json' is damaged: delete it"):
-            run(tiny_ctr_model(), "a")
+def test_what_is_damaged_is_computed_again(tiny_ctr_model, run, tmp_path, monkeypatch):
+    scores = run(tiny_ctr_model(), "a", bitwise_search=True, tuning="code_tuning")
+    folder = tmp_path / "a/held_out/sizes/seed_42"
+    adapter = folder / "code_tuning_plain"
+    whole = load_prompt_adapter(adapter).clone()
+    told = []
+    monkeypatch.setattr("evaluation.kept_results.logger.warning", told.append)
+    monkeypatch.setattr("evaluation.held_out.logger.warning", told.append)
+
+    def run_again(damage, path) -> list[str]:
+        damage(path)
+        told.clear()
+        model = tiny_ctr_model()
+        assert run(model, "a", bitwise_search=True, tuning="code_tuning") == scores
+        assert torch.equal(model.task_vectors_of("sizes/plain/tuned"), whole)
+        return told
+
+    def cut_all(folder):
+        for name in ("found_codes.json", "scores.json", "code_tuning_plain.json"):
+            (folder / name).write_text((folder / name).read_text()[:-20])
+
+    said = run_again(cut_all, folder)
+    assert [text.endswith("It is computed again.") for text in said] == [True] * 3
+    assert "found_codes.json' is damaged" in said[0] and "scores.json" in said[1]
+    said = run_again(lambda path: path.write_bytes(b"x"), adapter / "adapter_model.safetensors")
+    assert "cannot be read" in said[0] and "tuned again" in said[0]
+    run_again(lambda path: path.unlink(), adapter / "adapter_model.safetensors")
+    assert not run_again(lambda path: None, folder)
 
 
 def test_templates_whose_files_would_have_the_same_name_are_refused(tiny_ctr_model, run, tasks):
