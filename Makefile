@@ -9,10 +9,17 @@ BIN = $(VENV)/bin
 export HF_HUB_OFFLINE = 1
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-oldest quality format clean
+# Where numbers of different kernels are compared: these must hold on processors that round otherwise, too.
+NUMERIC = $(addprefix tests/, modeling_ctr/test_modeling_ctr.py modeling_ctr/test_generation.py \
+	modeling_ctr/test_reference.py search/scoring/test_code_scorer.py search/test_prompt_tuning.py trainers/test_step.py)
+
+.PHONY: demo test test-avx2 test-oldest quality format clean
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+test-avx2: $(VENV)/.installed
+	ATEN_CPU_CAPABILITY=avx2 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" $(NUMERIC)
 
 quality: $(VENV)/.installed
 	$(BIN)/ruff check .

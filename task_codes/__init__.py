@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # for type checkers and editors, which follow no lookup at run time
     from modeling_ctr import CTRConfig as CTRConfig
     from modeling_ctr import CTRForConditionalGeneration as CTRForConditionalGeneration
+    from modeling_ctr import TaskDetails as TaskDetails
     from modeling_ctr import load_task_code as load_task_code
     from modeling_ctr import push_task_code as push_task_code
     from modeling_ctr import save_task_code as save_task_code
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "CTRConfig": "modeling_ctr",
     "CTRForConditionalGeneration": "modeling_ctr",
+    "TaskDetails": "modeling_ctr",
     "load_task_code": "modeling_ctr",
     "push_task_code": "modeling_ctr",
     "save_task_code": "modeling_ctr",

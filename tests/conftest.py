@@ -23,6 +23,22 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
+def assert_close_in_norm():
+    """`assert_close_in_norm(actual, expected, tolerance, what)`: tensors that differ by rounding alone.
+
+    Kernels of different processors round otherwise, by a share of the terms that they sum up and not of what comes out,
+    so that a tensor's difference is compared with the tensor's own size.
+    """
+
+    def check(actual, expected, tolerance: float, what: str = "") -> None:
+        assert actual.shape == expected.shape, what
+        difference, size = (actual - expected).norm(), expected.norm()
+        assert difference <= tolerance * size, f"{what}: {float(difference):.3g} beside a size of {float(size):.3g}"
+
+    return check
+
+
+@pytest.fixture(scope="session")
 def tiny_t5_config():
     """`tiny_t5_config(kind="t5", **fields)`: the config of a very small language model, without dropout.
 

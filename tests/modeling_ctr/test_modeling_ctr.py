@@ -193,7 +193,7 @@ def test_compiled_by_code(t5, tiny_batch):
 
 
 @pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning")  # the new name is not in 5.17
-def test_activation_checkpointing_gives_the_same_gradients(kind, tiny_ctr_model, tiny_batch):
+def test_activation_checkpointing_gives_the_same_gradients(kind, tiny_ctr_model, tiny_batch, assert_close_in_norm):
     model = tiny_ctr_model(kind).train()
     batch = tiny_batch(model)
     gradients = []
@@ -206,7 +206,7 @@ def test_activation_checkpointing_gives_the_same_gradients(kind, tiny_ctr_model,
         gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
     assert gradients[0].keys() == gradients[1].keys()
     for name in gradients[0]:
-        torch.testing.assert_close(gradients[0][name], gradients[1][name], msg=name)
+        assert_close_in_norm(gradients[1][name], gradients[0][name], 2e-5, name)
 
 
 @pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning")

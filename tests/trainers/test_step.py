@@ -63,12 +63,12 @@ def test_values_are_read_when_logging_only(build, train, stage):
 
 @pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning")  # the new name is not in 5.17
 @pytest.mark.parametrize("stage", [1, 2])
-def test_activation_checkpointing_changes_nothing(build, train, stage):
+def test_activation_checkpointing_changes_nothing(build, train, stage, assert_close_in_norm):
     plain, checkpointed = build(), build()
     train(plain, stage=stage)
     train(checkpointed, stage=stage, gradient_checkpointing=True)
     for (name, a), b in zip(plain.named_parameters(), checkpointed.parameters(), strict=True):
-        assert torch.allclose(a, b, atol=1e-6), name
+        assert_close_in_norm(b, a, 2e-5, name)
 
 
 @pytest.mark.slow
