@@ -44,12 +44,14 @@ from run_arguments import (
 )
 from tasks import (
     SHIPPED_TEMPLATES,
+    DataError,
     FeatureBuilder,
     SplitRows,
     Task,
     check_tokenizer,
     load_rows,
     load_tasks,
+    sample_rows,
     select_tasks,
     streaming_mixture,
     training_mixture,
@@ -241,15 +243,24 @@ def train(
 def validation_set(
     tasks: list[Task], rows: Mapping[str, SplitRows], builder: FeatureBuilder, args: TaskArguments
 ) -> Dataset:
-    """Evaluation rows of the training tasks, to watch a training by; at most `max_eval_samples` of each."""
+    """Evaluation rows of the training tasks, to watch a training by; at most `max_eval_samples` of each.
+
+    Tasks without a known answer among their rows are left out, with a warning.
+    """
     parts = []
     for task_id, task in enumerate(tasks):
         split = rows[task.dataset].evaluation
         if isinstance(split, IterableDataset):
             rows_to_keep = split if args.max_eval_samples is None else split.take(args.max_eval_samples)
             split = Dataset.from_list(list(rows_to_keep))
-        size = len(split) if args.max_eval_samples is None else min(args.max_eval_samples, len(split))
-        parts.append(builder.evaluation(task, split.select(range(size)), task_id))
+        if args.max_eval_samples is not None:
+            split = sample_rows(task, split, args.max_eval_samples)
+        try:
+            parts.append(builder.evaluation(task, split, task_id, labelled_only=True))
+        except DataError as error:
+            logger.warning(f"{error} The evaluation during training goes without it.")
+    if not parts:
+        raise DataError("No training task has evaluation rows with a known answer; give `--eval_strategy no`.")
     return concatenate_datasets(parts)
 
 

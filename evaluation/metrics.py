@@ -2,12 +2,13 @@
 
 import re
 import string
+import unicodedata
 from collections import Counter
 
 import datasets
 import evaluate
 import numpy as np
-from rouge_score import rouge_scorer
+from rouge_score import rouge_scorer, tokenizers
 from sklearn.metrics import accuracy_score, f1_score
 
 _DESCRIPTION = """Rank classification: the answer choice with the highest log-likelihood is the prediction (T0's protocol).
@@ -45,8 +46,9 @@ class RankClassification(evaluate.Metric):
 
 
 _GENERATION_DESCRIPTION = """Generated texts against accepted ones, all as shares from 0 to 1: exact match and F1 of words as in
-SQuAD (case, punctuation and articles do not count), ROUGE-1, ROUGE-2 and ROUGE-L F1 with stemming. Of several accepted texts
-the one that a text is closest to counts, for each score on its own."""
+SQuAD (case, punctuation and articles do not count), ROUGE-1, ROUGE-2 and ROUGE-L F1 with stemming of English words. Words are
+those of any script; of scripts that are written without spaces every character counts as a word. Of several accepted texts the
+one that a text is closest to counts, for each score on its own."""
 
 _GENERATION_INPUTS = """Args:
     predictions (list of str): generated texts.
@@ -71,7 +73,7 @@ class TextGeneration(evaluate.Metric):
         )
 
     def _compute(self, predictions: list[str], references: list[list[str]]) -> dict:
-        rouge = rouge_scorer.RougeScorer(_ROUGE, use_stemmer=True)
+        rouge = rouge_scorer.RougeScorer(_ROUGE, tokenizer=_RougeWords())
         totals: Counter[str] = Counter()
         for prediction, accepted in zip(predictions, references, strict=True):
             if not accepted:
@@ -84,10 +86,35 @@ class TextGeneration(evaluate.Metric):
         return {name: totals[name] / len(predictions) for name in ("exact_match", "f1", *_ROUGE)}
 
 
+# Scripts without spaces between words: Chinese characters, kana, Thai, Lao, Burmese and Khmer.
+_UNSPACED = re.compile(
+    "([\u3005-\u3007\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff])"
+)
+
+
 def _squad_words(text: str) -> list[str]:
-    """Words as SQuAD's evaluation compares them (Rajpurkar et al. 2016, arXiv:1606.05250)."""
-    text = text.lower().translate(str.maketrans("", "", string.punctuation))
+    """Words as SQuAD's evaluation compares them (Rajpurkar et al. 2016, arXiv:1606.05250), for all scripts."""
+    text = unicodedata.normalize("NFC", text.lower()).translate(str.maketrans("", "", string.punctuation))
+    if not text.isascii():
+        text = "".join(c for c in text if unicodedata.category(c)[0] != "P")
+        text = _UNSPACED.sub(r" \1 ", text)
     return re.sub(r"\b(a|an|the)\b", " ", text).split()
+
+
+class _RougeWords(tokenizers.Tokenizer):
+    """ROUGE's own words for Latin letters without accents; words of letters, marks and digits for other scripts."""
+
+    def __init__(self) -> None:
+        self._latin = tokenizers.DefaultTokenizer(use_stemmer=True)
+
+    def tokenize(self, text: str) -> list[str]:
+        if text.isascii():
+            return self._latin.tokenize(text)
+        text = unicodedata.normalize("NFC", text.lower())
+        text = "".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in text)
+        words = _UNSPACED.sub(r" \1 ", text).split()
+        return [stem for word in words for stem in (self._latin.tokenize(word) if word.isascii() else [word])]
 
 
 def _word_f1(prediction: str, reference: str) -> float:

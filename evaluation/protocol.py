@@ -23,7 +23,15 @@ from modeling_ctr import CTRForConditionalGeneration
 from search import CodeScorer, PromptScorer, batch_calibration, examples_fingerprint, model_fingerprint
 from search.scoring.code_scorer import first_argmax
 from search.scoring.prompt_scorer import autocast_around
-from tasks import DataError, FeatureBuilder, SplitRows, Task, few_shot_split
+from tasks import (
+    DataError,
+    FeatureBuilder,
+    SplitRows,
+    Task,
+    few_shot_split,
+    sample_rows,
+    select_tasks_with_answers,
+)
 
 # Rows of an evaluation in the authors' experiments, except for hellaswag.
 ORIGINAL_ROWS = 1000
@@ -37,7 +45,8 @@ class Draws:
         num_shots: Labelled examples; 0 where no method needs any.
         num_unlabelled: Unlabelled examples; 0 likewise.
         judged: Whether there is an evaluation, which needs labelled rows.
-        max_eval_samples: Evaluate on the first so many rows only.
+        max_eval_samples: Evaluate on at most so many rows, drawn at random, the same ones for every seed: many data
+            sets are sorted by label.
         protocol: "clean" evaluates on all rows and draws exactly `num_shots` examples. "original" does as the
             authors' code: the first 1,000 rows (all of hellaswag), of WSC's rows with equal inputs one, and
             `ceil(num_shots / classes)` examples of each class.
@@ -104,9 +113,15 @@ def held_out_examples(
         draws: How many are drawn.
         seed: Of both draws.
 
+    Rows without a known answer are left out with their count, templates under which no row has one with a warning.
+
     Raises:
-        DataError: The data set has too few rows.
+        DataError: The data set has too few rows, or its evaluation rows have no known answer under any template.
     """
+    if draws.num_shots:
+        tasks = select_tasks_with_answers(tasks, rows.train, rows.train_split)
+    if draws.judged:
+        tasks = select_tasks_with_answers(tasks, rows.evaluation, rows.evaluation_split)
     few_shot = unlabelled = evaluation = [None] * len(tasks)
     evaluation_rows = rows.evaluation
     if draws.num_shots:
@@ -117,7 +132,7 @@ def held_out_examples(
                 f"Data set {rows.dataset!r} has no evaluation rows left after {draws.num_shots} few-shot rows: ask for "
                 "fewer, or do without an evaluation."
             )
-        few_shot = [builder.evaluation(task, split.train) for task in tasks]
+        few_shot = [builder.evaluation(task, split.train, labelled_only=True) for task in tasks]
     if draws.num_unlabelled:
         chosen = rows.train.select(_unlabelled_rows(rows, draws.num_unlabelled, seed))
         unlabelled = [builder.evaluation(task, chosen) for task in tasks]
@@ -125,8 +140,8 @@ def held_out_examples(
         if draws.protocol == "original":
             evaluation_rows = _original_rows(tasks[0], evaluation_rows)
         if draws.max_eval_samples is not None:
-            evaluation_rows = evaluation_rows.select(range(min(draws.max_eval_samples, len(evaluation_rows))))
-        evaluation = [builder.evaluation(task, evaluation_rows) for task in tasks]
+            evaluation_rows = sample_rows(tasks[0], evaluation_rows, draws.max_eval_samples)
+        evaluation = [builder.evaluation(task, evaluation_rows, labelled_only=True) for task in tasks]
     return [TemplateExamples(*each) for each in zip(tasks, few_shot, unlabelled, evaluation, strict=True)]
 
 
@@ -185,7 +200,8 @@ class Judge:
         if self.prompts.has_choices:
             self.answers = self.prompts.require_answers(f"The evaluation of '{examples.task.name}'").numpy()
         else:
-            self.references = [[self._text(labels)] for labels in examples.evaluation["labels"]]
+            # As they stand in the rows: neither cut to the model's lengths nor passed through its tokenizer.
+            self.references = [[text] for text in examples.evaluation["target_text"]]
         self.choice_lengths = None
         if length_normalization and self.ranks:
             self.choice_lengths = torch.ones(self.prompts.num_examples, self.prompts.max_choices)
@@ -279,6 +295,8 @@ def _original_rows(task: Task, rows: Dataset) -> Dataset:
     if task.dataset.startswith("super_glue/wsc"):
         first: dict[str, int] = {}
         for index, row in enumerate(rows):
-            first.setdefault(task.example(row, index).input_text, index)
+            example = task.example(row, index, check_answer=False)
+            if example is not None:
+                first.setdefault(example.input_text, index)
         rows = rows.select(first.values())
     return rows if task.dataset == "hellaswag" else rows.select(range(min(ORIGINAL_ROWS, len(rows))))

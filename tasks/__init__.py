@@ -7,6 +7,7 @@
 from .data import DataError, DataSource, SplitRows, load_rows
 from .features import FeatureBuilder, check_tokenizer
 from .few_shot import FewShotSplit, assert_disjoint, few_shot_split
+from .labelled_rows import has_answer, sample_rows, select_tasks_with_answers
 from .mixture import mixture_counts, streaming_mixture, training_mixture
 from .mixtures import T0_HELD_OUT, T0_TRAINING, expand_mixtures
 from .task import PROMPTED_TEMPLATES, SHIPPED_TEMPLATES, Example, Task, load_tasks, select_tasks
@@ -30,11 +31,14 @@ __all__ = [
     "check_tokenizer",
     "expand_mixtures",
     "few_shot_split",
+    "has_answer",
     "load_rows",
     "load_tasks",
     "load_template_file",
     "mixture_counts",
+    "sample_rows",
     "select_tasks",
+    "select_tasks_with_answers",
     "streaming_mixture",
     "training_mixture",
 ]

@@ -11,6 +11,7 @@ and for evaluation and search also
 - `choice_ids`: one list of int32 per answer choice, each ending in EOS; no such column for free-form tasks.
 - `answer`: int64, index of the gold choice, -1 where it is unknown or the task has no choices.
 - `row`: int64, position in the given rows, by which the examples of several templates of a data set are matched.
+- `target_text`: string, the target as the row has it, neither cut nor tokenised; for free-form tasks only.
 
 `datasets` keeps the result on disk beside the rows it was made from. Its fingerprint is ours: of the rows, the template,
 the tokenizer and the lengths, so that a change to one of them makes new features and a change elsewhere does not.
@@ -34,7 +35,7 @@ from .template import TemplateError
 logger = logging.get_logger(__name__)
 
 # Part of every fingerprint: raise it when other features are made of the same rows.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 # A shortened input may leave so many tokens unused.
 _SLACK = 3
 
@@ -114,22 +115,35 @@ class FeatureBuilder:
             features=Features(_TRAINING_FEATURES),
         )
 
-    def evaluation(self, task: Task, rows: Dataset, task_id: int = -1) -> Dataset:
-        """Features to score and search on. Rows without label are kept where the task has answer choices.
+    def evaluation(self, task: Task, rows: Dataset, task_id: int = -1, labelled_only: bool = False) -> Dataset:
+        """Features to score and search on. Rows without a known answer are kept where the task has answer choices.
 
         Args:
             task: The task.
             rows: Rows of its data set.
-            task_id: Of a training task; -1 for a task that the model was not trained on.
+            task_id: Position of a training task among the model's; -1 for a task that the model was not trained on.
+            labelled_only: Leave out the rows without a known answer, with a warning that counts them.
 
         Raises:
             TemplateError: The template fails on a row.
             DataError: No row is left.
         """
         features = self._build(task, rows, task_id, evaluation=True)
-        if task.has_choices:
-            _warn_of_like_choices(task, features)
-        return features
+        if not task.has_choices:
+            return features
+        _warn_of_like_choices(task, features)
+        _warn_of_targets_outside_choices(task, rows, features)
+        if not labelled_only:
+            return features
+        known = [position for position, answer in enumerate(features["answer"]) if answer >= 0]
+        if not known:
+            raise DataError(f"Task {task.name!r}: none of its {len(rows)} rows has a known answer.")
+        if len(known) < len(features):
+            logger.warning(
+                f"Task {task.name!r}: {len(features) - len(known)} of {len(rows)} rows have no known answer and are "
+                "left out."
+            )
+        return features if len(known) == len(features) else features.select(known)
 
     def _build(self, task: Task, rows: Dataset, task_id: int, evaluation: bool) -> Dataset:
         columns = dict(_TRAINING_FEATURES)
@@ -137,6 +151,8 @@ class FeatureBuilder:
             columns |= {"answer": Value("int64"), "row": Value("int64")}
             if task.has_choices:
                 columns["choice_ids"] = List(List(Value("int32")))
+            else:
+                columns["target_text"] = Value("string")
         template = task.template
         fingerprint = _digest(
             [rows._fingerprint, template.name, template.jinja, template.answer_choices, task_id, evaluation]
@@ -182,6 +198,20 @@ def _warn_of_like_choices(task: Task, features: Dataset) -> None:
         )
 
 
+def _warn_of_targets_outside_choices(task: Task, rows: Dataset, features: Dataset) -> None:
+    # The labels of a row without target are an EOS alone.
+    answers_and_labels = zip(features["answer"], features["labels"], strict=True)
+    outside = [i for i, (answer, labels) in enumerate(answers_and_labels) if answer < 0 and len(labels) > 1]
+    if outside:
+        row = features[outside[0]]["row"]
+        example = task.example(rows[row], row, check_answer=False)
+        logger.warning(
+            f"Task {task.name!r}: the targets of {len(outside)} of {len(rows)} rows are not among their answer choices, "
+            f"such as {example.target_text!r:.100} of row {row}, whose choices are {example.choices!r:.200}; their "
+            "answers count as unknown."
+        )
+
+
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     """Digest of everything about a tokenizer that decides about the ids it makes."""
     if tokenizer.is_fast:
@@ -213,7 +243,7 @@ def _batch_features(
     names = list(batch)
     for index, values in zip(indices, zip(*batch.values(), strict=True), strict=True):
         row = dict(zip(names, values, strict=True))
-        example = task.example(row, index, check_answer=evaluation)
+        example = task.example(row, index, check_answer=False)
         if example is not None and (example.target_text or (evaluation and task.has_choices)):
             kept.append((index, row, example))
 
@@ -241,6 +271,8 @@ def _batch_features(
         columns["row"] = [index for index, _, _ in kept]
         if task.has_choices:
             columns["choice_ids"] = [[target_ids[choice] for choice in example.choices] for _, _, example in kept]
+        else:
+            columns["target_text"] = [example.target_text for _, _, example in kept]
     return columns
 
 

@@ -53,7 +53,7 @@ def few_shot_split(
         drawn = _inputs(task, few_shot)
         kept = []
         for index, row in enumerate(evaluation):
-            example = task.example(row, index)
+            example = task.example(row, index, check_answer=False)
             if example is None or example.input_text not in drawn:
                 kept.append(index)
         evaluation = evaluation.select(sorted(set(kept) - set(chosen)))
@@ -75,7 +75,7 @@ def assert_disjoint(task: Task, few_shot: Dataset, evaluation: Dataset) -> None:
 
 
 def _inputs(task: Task, rows: Dataset) -> set[str]:
-    examples = (task.example(row, index) for index, row in enumerate(rows))
+    examples = (task.example(row, index, check_answer=False) for index, row in enumerate(rows))
     return {example.input_text for example in examples if example is not None}
 
 
@@ -88,8 +88,10 @@ def _draw(task: Task, rows: Dataset, taken: set[str], num_shots: int, seed: int,
     choice_lists: set[tuple[str, ...]] = set()
     seen = set(taken)
     for index in order:
-        example = task.example(rows[index], index)
+        example = task.example(rows[index], index, check_answer=False)
         if example is None or not example.target_text or example.input_text in seen:
+            continue
+        if task.has_choices and example.answer is None:  # a target that is none of the choices
             continue
         seen.add(example.input_text)
         choice_lists.add(tuple(example.choices or ()))

@@ -61,10 +61,23 @@ class _Choices(list):
     """Answer choices, by a row's label."""
 
     def __getitem__(self, label: Any) -> Any:
-        if label is None or (isinstance(label, (int, float)) and label == -1):
+        if isinstance(label, str):
+            label = _number_in(label)
+        if _is_missing(label) or (isinstance(label, (int, float)) and label == -1):
             return ""
-        # As a column of integers is read from a CSV file in which some are missing.
+        # As a column of integers is read from a table in which some are missing.
         return super().__getitem__(int(label) if isinstance(label, float) and label.is_integer() else label)
+
+
+def _number_in(label: str) -> Any:
+    """A label as the texts of a table have it: a number, None where there is none, or else the text itself."""
+    label = label.strip()
+    if not label or label.lower() == "nan":
+        return None
+    try:
+        return float(label)
+    except ValueError:
+        return label
 
 
 class _MissingField(StrictUndefined):
@@ -94,7 +107,9 @@ def _most_frequent(items: Sequence) -> list:
     return [item for item, count in counts.items() if count == top]
 
 
-_environment = SandboxedEnvironment(undefined=_MissingField, finalize=lambda value: "" if value is None else value)
+_environment = SandboxedEnvironment(
+    undefined=_MissingField, finalize=lambda value: "" if _is_missing(value) else value
+)
 _environment.filters.update(choice=_choice, random=_choice, most_frequent=_most_frequent)
 _environment.globals.update(zip=zip)
 
@@ -148,6 +163,19 @@ def names_in_target(tree: nodes.Template) -> set[str]:
 
     walk(tree)
     return names
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a field has no value: None, or the NaN that tables have for it."""
+    return value is None or (isinstance(value, float) and value != value)
+
+
+def _is_blank(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_blank, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_blank, value))
+    return _is_missing(value) or (isinstance(value, str) and not value.strip())
 
 
 def _protect(value: Any) -> Any:
@@ -219,7 +247,8 @@ class Template:
             seed: Replaces `row_seed(row)`, for a row of which some field has been shortened.
 
         Returns:
-            None if the template does not apply to the row (it renders to nothing).
+            None if the template does not apply to the row: its input is blank, or all fields are that the input alone
+            reads, or it has no answer choice.
 
         Raises:
             TemplateError: The template is not valid Jinja, reads a field that the row lacks, fails in another way, or
@@ -231,11 +260,15 @@ class Template:
         choices = None
         if self.answer_choices is not None:
             rendered_choices = self._rendered(self.answer_choices, context, row)
-            choices = _split(rendered_choices)
+            # An option that the row lacks is no choice: scored as an end token alone it would beat every text.
+            choices = [choice for choice in _split(rendered_choices) if choice]
             by_label = list if self._used(self.jinja).counts_from_end else _Choices
-            context[ANSWER_CHOICES] = by_label(choice.strip() for choice in rendered_choices.split(SEPARATOR))
+            positions = [choice.strip() for choice in rendered_choices.split(SEPARATOR)]
+            while positions and not positions[-1]:
+                positions.pop()
+            context[ANSWER_CHOICES] = by_label(positions)
         parts = _split(self._rendered(self.jinja, context, row))
-        if not parts[0] and not any(parts[1:]):
+        if choices == [] or not parts[0] or self._lacks_input(row):
             return None
         if len(parts) != 2:
             raise TemplateError(
@@ -243,6 +276,12 @@ class Template:
                 "it must be one input and one target"
             )
         return Rendered(parts[0], parts[1], choices)
+
+    def _lacks_input(self, row: Mapping[str, Any]) -> bool:
+        """Whether all fields that are read by the input, and by nothing else, are missing or blank."""
+        usage = self._used(self.jinja)
+        names = usage.fields - usage.target_fields - self._used(self.answer_choices or "").fields - {ANSWER_CHOICES}
+        return bool(names) and all(_is_blank(row.get(name)) for name in names)
 
     def _used(self, source: str) -> _Usage:
         try:

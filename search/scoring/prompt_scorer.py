@@ -200,11 +200,12 @@ class PromptScorer:
 
         Args:
             prompts: As in `gold_losses`.
-            **kwargs: For transformers' `generate`, e.g. `max_new_tokens` or `num_beams`.
+            **kwargs: For transformers' `generate`, e.g. `max_new_tokens` or `num_beams`; what they do not say, the
+                model's generation config does (beams, forced tokens), as in `model.generate`.
         """
         prompts = self._checked_prompts(prompts)
         generated: list[tuple[int, int, list[int]]] = []
-        config = self.language_model.generation_config
+        config = self.model.generation_config  # of the checkpoint; a CTR model's language model has none of its own
         end = {config.eos_token_id} if isinstance(config.eos_token_id, int) else set(config.eos_token_id or ())
 
         def generate_batch(prompt_ids: torch.LongTensor, example_ids: torch.LongTensor) -> None:
@@ -212,7 +213,10 @@ class PromptScorer:
             if mask is None:
                 mask = torch.ones(hidden.shape[:2], dtype=torch.long, device=self.device)
             ids = self.language_model.generate(
-                encoder_outputs=BaseModelOutput(last_hidden_state=hidden), attention_mask=mask, **kwargs
+                encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
+                attention_mask=mask,
+                generation_config=config,
+                **{"num_return_sequences": 1, "return_dict_in_generate": False, **kwargs},
             )
             for prompt, example, row in zip(
                 prompt_ids.tolist(), example_ids.tolist(), ids[:, 1:].tolist(), strict=True

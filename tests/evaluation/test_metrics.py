@@ -46,3 +46,26 @@ def test_words_in_common_count_as_often_as_they_are_in_both():
 def test_a_generated_text_needs_an_accepted_one():
     with pytest.raises(ValueError, match="no accepted text for the prediction 'rain'"):
         TextGeneration().compute(predictions=["rain"], references=[[]])
+
+
+@pytest.mark.parametrize(
+    ("right", "half"),
+    [
+        ("кошка сидит", "кошка бежит"),  # Cyrillic
+        ("बिल्ली बैठी", "बिल्ली दौड़ी"),  # Devanagari, with vowel signs
+        ("قطة تجلس", "قطة تركض"),  # Arabic
+        ("είναι ήλιος", "είναι άνεμος"),  # Greek
+        ("晴れ", "晴天"),  # without spaces: one of two characters
+    ],
+)
+def test_texts_of_any_script_are_compared(right, half):
+    perfect = TextGeneration().compute(predictions=[right], references=[[f"{right}。"]])
+    assert (perfect["exact_match"], perfect["f1"], perfect["rougeL"]) == (1, 1, 1)
+    partly = TextGeneration().compute(predictions=[half], references=[[right]])
+    assert (partly["exact_match"], partly["f1"], partly["rouge1"]) == (0, 0.5, 0.5)
+
+
+def test_accents_count_however_they_are_encoded():
+    same = TextGeneration().compute(predictions=["cafe\u0301"], references=[["caf\u00e9"]])
+    assert (same["exact_match"], same["rouge1"]) == (1, 1)
+    assert TextGeneration().compute(predictions=["cafe"], references=[["caf\u00e9"]])["rouge1"] == 0

@@ -98,3 +98,26 @@ def test_rows_that_are_all_drawn_are_enough_without_an_evaluation(builder, tasks
     assert len(examples.few_shot) == 4
     with pytest.raises(DataError, match="'sizes' has no evaluation rows left after 4 few-shot rows: ask for fewer"):
         held_out_examples(tasks[:1], one, builder, Draws(4, 0), seed=0)
+
+
+def test_references_are_the_rows_own_texts(tiny_ctr_model, builder, tasks, rows):
+    long = [f"w12 ~{{{i}}} " + "w14 " * 20 for i in range(20)]  # longer than the model's targets, and not in its words
+    evaluation = rows.evaluation.remove_columns("title").add_column("title", long)
+    split = SplitRows("sizes", rows.train, evaluation, "train", "validation")
+    (examples,) = held_out_examples(tasks[2:], split, builder, Draws(0, 0), seed=0)
+    judge = Judge(tiny_ctr_model(), examples, builder)
+    assert judge.scored("x", long, seed=0).generation["exact_match"] == 1
+    assert judge.scored("x", [text[:40] for text in long], seed=0).generation["f1"] < 1
+
+
+def test_rows_without_a_known_answer_are_neither_drawn_nor_judged(builder, tasks, rows):
+    outside = Task("sizes/outside", "sizes", Template("outside", "{{text}} ||| {{label}}", "w10 ||| w11"))
+    labels = [-1 if i % 3 == 0 else i % 2 for i in range(60)]
+    partly = rows.train.remove_columns("label").add_column("label", labels)
+    split = SplitRows("sizes", partly, partly, "train", "train")
+    found = held_out_examples([outside, tasks[0]], split, builder, Draws(8, 8, max_eval_samples=20), seed=0)
+    assert [each.task for each in found] == [tasks[0]]
+    assert (len(found[0].few_shot), len(found[0].unlabelled), len(found[0].evaluation)) == (8, 8, 20)
+    assert min(found[0].evaluation["answer"]) >= 0
+    with pytest.raises(DataError, match="'sizes/outside': none of the 60 rows of split 'train' has a known answer"):
+        held_out_examples([outside], split, builder, Draws(0, 0), seed=0)
