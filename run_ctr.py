@@ -57,8 +57,11 @@ from tasks import (
     training_mixture,
 )
 from trainers import CTRTrainer, CTRTrainingArguments, MultitaskTrainer
+from trainers.checkpoints import last_whole_checkpoint
 from trainers.hub import push_to_hub, save_for_hub
 from trainers.model_card import eval_result
+from trainers.saving_aside import finish_moving
+from trainers.training_record import check_record, is_made_longer
 
 logger = logging.getLogger("run_ctr")
 
@@ -197,10 +200,51 @@ def train(
     task_args: TaskArguments,
     args: CTRTrainingArguments,
 ) -> PreTrainedModel:
-    """Train one stage, or the prompted baseline; go on where an interrupted run stopped; a finished one is loaded."""
-    if (Path(args.output_dir) / TRAINING_IS_FINISHED).is_file():
-        logger.info(f"'{args.output_dir}' holds the finished training; going on from there.")
-        return type(model).from_pretrained(args.output_dir)
+    """Train one stage, or the prompted baseline; go on where an interrupted run stopped; a finished one is loaded.
+
+    A finished one that is asked for again is compared with what is asked for now, and made longer where that is more.
+
+    Raises:
+        ValueError: The data changed since, a step has another size, or a finished training is to be shorter.
+    """
+    output_dir = Path(args.output_dir)
+    finish_moving(output_dir)
+    finished = (output_dir / TRAINING_IS_FINISHED).is_file()
+    if finished and not args.do_train:
+        return load_finished(model, output_dir)
+    trainer = make_trainer(model, tasks, rows_of, builder, task_args, args)
+    record = trainer.training_record()
+    if finished:
+        check_record(output_dir, record)
+        if not is_made_longer(output_dir, record):
+            return load_finished(model, output_dir)
+        reopen(output_dir)
+    has_checkpoints = any(output_dir.glob("checkpoint-*"))
+    resume = args.resume_from_checkpoint  # as a flag, "True" is a text
+    result = trainer.train(resume_from_checkpoint=has_checkpoints if resume in (None, "True") else resume)
+    trainer.save_model()
+    trainer.log_metrics("train", result.metrics)
+    trainer.save_state()
+    if args.should_save:
+        record.write(output_dir)
+    trainer.save_metrics("train", result.metrics)  # from here on it is finished
+    if args.push_to_hub:
+        trainer.push_to_hub()
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:  # whose weights may be spread over the processes
+        trainer.accelerator.wait_for_everyone()
+        return type(model).from_pretrained(output_dir)
+    return model
+
+
+def make_trainer(
+    model: PreTrainedModel,
+    tasks: list[Task],
+    rows_of: Callable[[Task], SplitRows],
+    builder: FeatureBuilder,
+    task_args: TaskArguments,
+    args: CTRTrainingArguments,
+) -> MultitaskTrainer:
+    """The trainer of a CTR model or of the baseline, with the mixture of its tasks."""
     rows = {}
     for name, task in {task.dataset: task for task in tasks}.items():
         if task_args.streaming:
@@ -222,22 +266,33 @@ def train(
         "processing_class": builder.tokenizer,
     }
     if isinstance(model, CTRForConditionalGeneration):
-        trainer = CTRTrainer(model, args, **data)
-    else:
-        trainer = MultitaskTrainer(model, args, task_names=[task.name for task in tasks], **data)
-    has_checkpoints = any(Path(args.output_dir).glob("checkpoint-*"))
-    resume = args.resume_from_checkpoint  # as a flag, "True" is a text
-    result = trainer.train(resume_from_checkpoint=has_checkpoints if resume in (None, "True") else resume)
-    trainer.save_model()
-    trainer.log_metrics("train", result.metrics)
-    trainer.save_metrics("train", result.metrics)
-    if args.push_to_hub:
-        trainer.push_to_hub()
-    trainer.save_state()  # not to be pushed: it names the folder of the best checkpoint
-    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:  # whose weights may be spread over the processes
-        trainer.accelerator.wait_for_everyone()
-        return type(model).from_pretrained(args.output_dir)
-    return model
+        return CTRTrainer(model, args, **data)
+    return MultitaskTrainer(model, args, task_names=[task.name for task in tasks], **data)
+
+
+def load_finished(model: PreTrainedModel, output_dir: Path) -> PreTrainedModel:
+    """Load the model of a finished training, of the kind of `model`."""
+    logger.info(f"'{output_dir}' holds the finished training; going on from there.")
+    return type(model).from_pretrained(output_dir)
+
+
+def reopen(output_dir: Path) -> None:
+    """Let a finished training go on, from its last checkpoint.
+
+    Raises:
+        ValueError: It has no whole checkpoint.
+    """
+    if last_whole_checkpoint(output_dir) is None:
+        raise ValueError(
+            f"The training in '{output_dir}' kept no checkpoint to go on from: start a new run from its weights, with "
+            f"`--model_name_or_path {output_dir}` and another `--output_dir`."
+        )
+    logger.warning(
+        f"The finished training in '{output_dir}' is made longer. From its last checkpoint on learning rates are those of "
+        "the whole length; codes that were found for held-out tasks do not fit the new weights and are searched again."
+    )
+    for name in (TRAINING_IS_FINISHED, "all_results.json"):  # written anew at the end
+        (output_dir / name).unlink(missing_ok=True)
 
 
 def validation_set(

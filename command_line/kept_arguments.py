@@ -16,8 +16,8 @@ logger = logging.get_logger(__name__)
 # It names local folders: pushes to the Hub leave out what begins with "_".
 ARGUMENTS_NAME = "_arguments.json"
 
-# What may differ between two runs in one `output_dir`: what is done, not how. The number of processes is free, so what
-# keeps the examples of a step with another number is, too. And `output_dir` itself: a folder that was moved, or whose
+# What may differ between two runs in one `output_dir`: what is done, not how. What a step is made of and how long training
+# is the trainer compares itself (`trainers.training_record`). And `output_dir` itself: a folder that was moved, or whose
 # path is written otherwise, is the same folder.
 FREE_ARGUMENTS = {
     "do_train", "do_eval", "do_predict", "do_code_ensemble",
@@ -25,6 +25,7 @@ FREE_ARGUMENTS = {
     "hub_token", "hub_private_repo", "resume_from_checkpoint", "preprocessing_num_workers", "dataloader_num_workers",
     "logging_steps", "report_to", "disable_tqdm", "run_name", "save_steps", "save_total_limit",
     "per_device_train_batch_size", "per_device_train_tokens", "gradient_accumulation_steps", "output_dir",
+    "max_steps", "num_train_epochs",
 }  # fmt: skip
 # Paths, which may be written in several ways.
 PATHS = {"model_name_or_path", "data_dir", "templates_dir", "train_file", "validation_file", "test_file"}

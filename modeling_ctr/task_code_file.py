@@ -1,6 +1,7 @@
 """A task's code in a small file of its own, to be shared apart from the model that it belongs to."""
 
 import hashlib
+import html
 import json
 import math
 import os
@@ -222,7 +223,7 @@ def task_code_card(task_code: TaskCode, repo_id: str) -> ModelCard:
     facts = {
         "Task": _readable(task_code.name),
         "Code": f"`{task_code.code}`",
-        "Found with": f"`{task_code.checkpoint}`, codebook `{_short(task_code.codebook_hash)}`",
+        "Found with": f"{_readable(task_code.checkpoint)}, codebook `{_short(task_code.codebook_hash)}`",
         "Template": task_code.template and _readable(task_code.template),
         "Few-shot seed": task_code.few_shot_seed,
         **{_readable(name): value for name, value in task_code.scores.items()},
@@ -261,8 +262,9 @@ def _finite(name: str, value: float) -> float:
 
 
 def _readable(text: str) -> str:
-    """`text` on one line, quoted, in characters that a file can hold."""
-    return json.dumps(text, ensure_ascii=False).encode("utf-8", "backslashreplace").decode("utf-8")
+    """`text` on one line, quoted, without HTML, in characters that a file can hold."""
+    text = html.escape(json.dumps(text, ensure_ascii=False), quote=False)
+    return " ".join(text.splitlines()).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _short(digest: str) -> str:

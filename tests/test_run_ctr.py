@@ -255,8 +255,37 @@ def test_a_model_that_is_not_there_is_said(project):
 
 def test_an_output_dir_of_another_run_is_refused(project):
     run_ctr.main(flags(project, **TRAINING))
-    with pytest.raises(ValueError, match="holds a run with `max_steps` 10, not 11: choose another `output_dir`"):
-        run_ctr.main(flags(project, **TRAINING | {"max_steps": 11}))
+    with pytest.raises(
+        ValueError, match="holds a run with `learning_rate` 0.01, not 0.1: choose another `output_dir`"
+    ):
+        run_ctr.main(flags(project, **TRAINING | {"learning_rate": 0.1}))
+
+
+def test_a_finished_training_goes_on_in_a_folder_that_was_moved(project):
+    run_ctr.main(flags(project, **TRAINING))
+    moved = project / "moved"
+    (project / "out").rename(moved)
+    longer = TRAINING | {"max_steps": 12, "output_dir": f"{moved}/"}
+    run_ctr.main(flags(project, **longer))
+    state = json.loads((moved / "trainer_state.json").read_text())
+    assert state["global_step"] == 12 and [e["step"] for e in state["log_history"] if "loss" in e] == [5, 10]
+    weights = (moved / "model.safetensors").read_bytes()
+    run_ctr.main(flags(project, **longer))  # finished, and asked for again
+    assert (moved / "model.safetensors").read_bytes() == weights
+    with pytest.raises(ValueError, match="finished training of 12 steps, which cannot become one of 10 steps"):
+        run_ctr.main(flags(project, **longer | {"max_steps": 10}))
+    for checkpoint in moved.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    with pytest.raises(ValueError, match="kept no checkpoint to go on from: start a new run from its weights"):
+        run_ctr.main(flags(project, **longer | {"max_steps": 14}))
+
+
+def test_a_finished_training_notices_that_its_data_changed(project):
+    run_ctr.main(flags(project, **TRAINING))
+    rows = project / "templates" / "colours_train.jsonl"
+    rows.write_text(rows.read_text().replace("w40", "w41"))
+    with pytest.raises(ValueError, match="training data is not that of the training in '.*out' any more"):
+        run_ctr.main(flags(project, **TRAINING))
 
 
 def test_held_out_tasks_may_come_after_a_finished_training(project):

@@ -1,7 +1,5 @@
 """Training of CTR models: two stages, two losses, codes with every checkpoint, rank-classification accuracy."""
 
-import json
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from textwrap import shorten
@@ -16,17 +14,15 @@ from transformers import EvalPrediction
 from transformers.utils import logging
 
 from modeling_ctr import CTRConfig, CTRForConditionalGeneration
-from modeling_ctr.hub_errors import hub_errors
 from modeling_ctr.modeling_ctr import CTROutput
 from trainers.codebook_statistics import codebook_statistics, collapse_report
 from trainers.model_card import stage_record, write_model_card
 from trainers.multitask_trainer import MultitaskTrainer
 from trainers.sharding import shard_codebook, whole_codebook
+from trainers.task_codes_file import TASK_CODES_NAME, write_task_codes
 from trainers.training_args import CTRTrainingArguments
 
 logger = logging.get_logger(__name__)
-
-TASK_CODES_NAME = "task_codes.json"
 
 
 class CTRTrainer(MultitaskTrainer):
@@ -222,33 +218,6 @@ class CTRTrainer(MultitaskTrainer):
             task_codes=self._saved_codes,
         )
 
-    def init_hf_repo(self, *args: Any, **kwargs: Any) -> None:
-        """As in transformers; called before training, so that a wrong name or token costs no training time."""
-        repo_id = self.args.hub_model_id or Path(self.args.output_dir).absolute().name
-        with hub_errors(f"Making the repository '{repo_id}'", repo_id, "Nothing was pushed."):
-            super().init_hf_repo(*args, **kwargs)
-
-    def push_to_hub(self, *args: Any, **kwargs: Any):
-        """As in transformers: weights, configs, the model's Python files, tokenizer (`processing_class`), codes, card.
-
-        Raises:
-            OSError: The Hub did not take it; the message says why. All of it is in `args.output_dir` still.
-        """
-        repo_id = self.hub_model_id or self.args.hub_model_id or Path(self.args.output_dir).name
-        advice = (
-            f"Everything is in '{self.args.output_dir}' still: push it with "
-            f"`hf upload {repo_id} {self.args.output_dir} --exclude 'checkpoint-*' --exclude '_*'`."
-        )
-        with hub_errors(f"Pushing to '{repo_id}'", repo_id, advice):
-            return super().push_to_hub(*args, **kwargs)
-
-    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        """As in transformers, which takes weights and configs alone, with the model's Python files and its codes."""
-        if self.is_world_process_zero():
-            for path in [*Path(checkpoint_folder).glob("*.py"), Path(checkpoint_folder) / TASK_CODES_NAME]:
-                shutil.copy(path, self.args.output_dir)
-        super()._push_from_checkpoint(checkpoint_folder)
-
 
 def freeze_for_stage(model: CTRForConditionalGeneration, args: CTRTrainingArguments) -> None:
     """Set what the stage trains: the codebook, and in stage 2 the language model.
@@ -260,14 +229,3 @@ def freeze_for_stage(model: CTRForConditionalGeneration, args: CTRTrainingArgume
     model.backbone.requires_grad_(args.stage == 2)
     model.task_codebook.requires_grad_(True)
     model.task_codebook.position_maps.requires_grad_(args.train_position_maps)
-
-
-def write_task_codes(config: CTRConfig, task_codes: torch.Tensor, path: Path) -> None:
-    """Write every training and added task's code as JSON: a mapping from names to lists of integers.
-
-    Args:
-        task_codes: The training tasks' codes, `(num_tasks, code_length)`.
-    """
-    codes = config.codes_by_name(task_codes.tolist())
-    lines = [f"  {json.dumps(name)}: {code}" for name, code in codes.items()]
-    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")

@@ -9,8 +9,9 @@ from transformers import PreTrainedTokenizerBase
 
 from modeling_ctr import CTRForConditionalGeneration
 from modeling_ctr.hub_errors import hub_errors
-from trainers.ctr_trainer import TASK_CODES_NAME, write_task_codes
 from trainers.model_card import write_model_card
+from trainers.saving_aside import saved_aside
+from trainers.task_codes_file import TASK_CODES_NAME, write_task_codes
 
 
 def save_for_hub(
@@ -24,15 +25,16 @@ def save_for_hub(
     """Write all that a push carries: weights, configs, the model's Python files, tokenizer, codes and model card.
 
     Args:
-        output_dir: A folder, made if there is none. Other files in it are left alone.
+        output_dir: A folder, made if there is none. Other files in it are left alone; a model in it is replaced once
+            all is written.
         repo_id: Where it will be on the Hub, for the card.
         **card: Further facts for the card, see [`write_model_card`].
     """
-    output_dir = Path(output_dir)
-    model.save_pretrained(output_dir)
-    tokenizer.save_pretrained(output_dir)
-    write_task_codes(model.config, model.task_codes(), output_dir / TASK_CODES_NAME)
-    write_model_card(model, output_dir, repo_id=repo_id, **card)
+    with saved_aside(output_dir) as folder:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        write_task_codes(model.config, model.task_codes(), folder / TASK_CODES_NAME)
+        write_model_card(model, folder, repo_id=repo_id or Path(output_dir).resolve().name, **card)
 
 
 def push_to_hub(

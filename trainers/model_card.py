@@ -14,6 +14,7 @@ from transformers.training_args import OptimizerNames
 
 from modeling_ctr import CTRForConditionalGeneration
 from modeling_ctr.checkpoint_name import is_repo_id
+from safe_files import write_text
 from trainers.codebook_statistics import code_statistics
 
 CARD_NAME = "README.md"
@@ -150,8 +151,7 @@ def write_model_card(
         task_literal=_printable(repr(model.task_names[0])),
         code_literal=repr(codes[0].tolist()),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    card.save(path)
+    write_text(path, str(card))
     return path
 
 

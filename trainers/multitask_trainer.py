@@ -18,16 +18,19 @@ from torch.utils.data import DataLoader, SequentialSampler
 from transformers import PreTrainedModel, Seq2SeqTrainer
 from transformers.optimization import get_wsd_schedule
 from transformers.trainer_utils import EvalLoopOutput, has_length
-from transformers.utils import logging
+from transformers.utils import PushInProgress, logging
 
+from modeling_ctr.hub_errors import hub_errors
 from trainers.callbacks import SaveOnSigterm, SetEpoch, SkipSteps
 from trainers.checkpoints import last_whole_checkpoint, needs_universal_form
 from trainers.collators import LABEL_PADDING, CTRDataCollator
+from trainers.publishing import push_checkpoint, push_files, write_published_files
 from trainers.sampler import LengthGroupedBatchOrder, TokenBudgetBatches, token_counts
 from trainers.sharding import load_plain_weights, own_class, without_tied_copies
 from trainers.streaming import POSITION, StreamedBatches, read_position, write_position
 from trainers.throughput import Throughput
 from trainers.training_args import CTRTrainingArguments
+from trainers.training_record import TrainingRecord, check_record, read_step
 
 logger = logging.get_logger(__name__)
 
@@ -83,6 +86,8 @@ class MultitaskTrainer(Seq2SeqTrainer):
         # looking waits for the device.
         self._losses: list[tuple[int, dict[str, torch.Tensor], torch.Tensor]] = []
         self._throughput: Throughput | None = None
+        self._resumed_step = 0
+        self._record: TrainingRecord | None = None
         self._stream_position: str | None = None  # after the batches of the current step
 
     def _plain_model(self) -> PreTrainedModel:
@@ -109,7 +114,9 @@ class MultitaskTrainer(Seq2SeqTrainer):
             else:
                 logger.warning(f"Training goes on from '{checkpoint}'.")
             resume_from_checkpoint = None if checkpoint is None else str(checkpoint)
+        self._resumed_step = 0
         if resume_from_checkpoint:
+            self._check_resumption(resume_from_checkpoint)
             plugin = self.accelerator.deepspeed_plugin
             processes, zero_stage = (0, 0) if plugin is None else (self.args.world_size, plugin.zero_stage)
             if needs_universal_form(resume_from_checkpoint, processes, zero_stage):
@@ -128,6 +135,32 @@ class MultitaskTrainer(Seq2SeqTrainer):
             logger.warning(f"Stopped by SIGTERM; `resume_from_checkpoint=True` goes on from '{self.args.output_dir}'.")
             raise SystemExit(128 + signal.SIGTERM)
         return output
+
+    def training_record(self) -> TrainingRecord:
+        """What this training was given, to be compared with when it is gone on with; reads all of the training set."""
+        if self._record is None:
+            self._record = TrainingRecord.of(self.args, self.train_dataset)
+        return self._record
+
+    def _check_resumption(self, checkpoint: str) -> None:
+        """Raise a ValueError where the run that a checkpoint is of was another."""
+        # By `ignore_data_skip` the caller says that the examples need not be those of an uninterrupted run.
+        check_record(checkpoint, self.training_record(), any_data=self.args.ignore_data_skip)
+        self._resumed_step = read_step(checkpoint)
+        if 0 < self.args.max_steps < self._resumed_step:
+            raise ValueError(
+                f"'{checkpoint}' has {self._resumed_step} steps behind it, but `max_steps` is {self.args.max_steps}: "
+                "give at least as many, or another `output_dir`."
+            )
+
+    def set_initial_training_values(self, *args: Any, **kwargs: Any):
+        """As in transformers, but no epoch is left where a checkpoint has all steps: one more would be taken."""
+        values = num_train_epochs, steps_per_epoch, *_, max_steps = super().set_initial_training_values(
+            *args, **kwargs
+        )
+        if self._resumed_step >= max_steps:
+            num_train_epochs = min(num_train_epochs, self._resumed_step // steps_per_epoch)
+        return num_train_epochs, *values[1:]
 
     def _prepare_for_training(self, *args: Any, **kwargs: Any):
         self._throughput = Throughput(self._plain_model(), self.args.device)
@@ -364,6 +397,8 @@ class MultitaskTrainer(Seq2SeqTrainer):
         super()._save_rng_state(output_dir)
         if self._stream_position is not None:
             write_position(self._stream_position, output_dir, self.args.process_index, self.args.world_size)
+        if self.args.should_save:
+            self.training_record().write(output_dir)
         # The trainer's state is written next: where it is, the files of all processes are.
         self.accelerator.wait_for_everyone()
 
@@ -385,6 +420,47 @@ class MultitaskTrainer(Seq2SeqTrainer):
             self._load_from_checkpoint(self.state.best_model_checkpoint, self.model)
         else:
             super()._load_best_model()
+
+    # ------------------------------------------------------------------------------------------------- the Hub
+
+    def init_hf_repo(self, *args: Any, **kwargs: Any) -> None:
+        """As in transformers; called before training, so that a wrong name or token costs no training time."""
+        repo_id = self.args.hub_model_id or Path(self.args.output_dir).absolute().name
+        with hub_errors(f"Making the repository '{repo_id}'", repo_id, "Nothing was pushed."):
+            super().init_hf_repo(*args, **kwargs)
+
+    def push_to_hub(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **card: Any,
+    ) -> Any:
+        """As in transformers, but of the output folder only what is the model: weights, configs, the model's Python
+        files, tokenizer (`processing_class`), codes, card and results; see `trainers.publishing`.
+
+        Raises:
+            OSError: The Hub did not take it; the message says why. All of it is in `args.output_dir` still.
+        """
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        if self.hub_model_id is None:
+            self.init_hf_repo(token=token or self.args.hub_token, private=private)
+        names = write_published_files(self, **card)
+        if not self.is_world_process_zero():
+            return None
+        self._finish_current_push()
+        repo_id, folder = self.hub_model_id, self.args.output_dir
+        chosen = " ".join(f"--include {name}" for name in names)
+        advice = f"Everything is in '{folder}' still: push it with `hf upload {repo_id} {folder} . {chosen}`."
+        with hub_errors(f"Pushing to '{repo_id}'", repo_id, advice):
+            return push_files(self, names, commit_message, token, revision, wait=blocking)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        if self.is_world_process_zero() and (jobs := push_checkpoint(self, checkpoint_folder)):
+            running = [] if self.push_in_progress is None else self.push_in_progress.jobs
+            self.push_in_progress = PushInProgress([*running, *jobs])
 
 
 def parameter_groups(model: nn.Module, args: CTRTrainingArguments, decay_names: set[str]) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Task code files on disk; with a Hub they are tested in tests/hub."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -154,3 +155,20 @@ def test_odd_names_survive(author, tmp_path, name):
     card = task_code_card(saved, "me/code")
     card.save(tmp_path / "README.md")
     assert card.data.tags == ["ctr", "ctr-task-code"] and str(CODE) in card.text
+
+
+def test_names_put_no_html_and_no_lines_into_the_card(author, tmp_path):
+    saved = dataclasses.replace(
+        save_task_code(author, "rte", tmp_path), name="<img src=x>\n# head\u2028", checkpoint="a`<b>\n- c",
+        template="<script>\n{{x}}", scores={"<i>\nacc": 0.5},
+    )  # fmt: skip
+    text = task_code_card(saved, "me/code").text
+    body = text[: text.index("```python")]
+    assert not set("<>\u2028") & set(body)
+    assert (
+        len(body.splitlines())
+        == len(
+            task_code_card(save_task_code(author, "rte", tmp_path), "me/code").text.split("```python")[0].splitlines()
+        )
+        + 2
+    )
