@@ -24,6 +24,7 @@ test-avx2: $(VENV)/.installed
 quality: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
@@ -39,17 +40,17 @@ demo: $(VENV)/.installed-core
 
 $(VENV)/.installed-core: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -c constraints.txt -e .
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
 	touch $@
 
 $(VENV)/.installed: $(VENV)/.installed-core
-	$(BIN)/python -m pip install -c constraints.txt -e ".[dev,app]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,app]"
 	touch $@
 
 $(OLDEST_VENV)/.installed: setup.cfg constraints-oldest.txt
 	$(PYTHON) -m venv $(OLDEST_VENV)
-	$(OLDEST_VENV)/bin/python -m pip install -c constraints-oldest.txt -e ".[dev]"
+	$(OLDEST_VENV)/bin/python -m pip install --quiet -c constraints-oldest.txt -e ".[dev]"
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(OLDEST_VENV) build *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(OLDEST_VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache

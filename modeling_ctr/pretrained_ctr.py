@@ -34,7 +34,7 @@ class CTRPreTrainedModel(TaskRegistry, PreTrainedModel):
     config_class = CTRConfig
     base_model_prefix = "backbone"
     main_input_name = "input_ids"
-    backbone_class: type  # the auto class of the language model
+    backbone_class: type[Any]  # the auto class of the language model
     supports_gradient_checkpointing = True
     # The choice of codes must not depend on the language model's precision. Quantisers look at the first list.
     _keep_in_fp32_modules = ["task_codebook"]

@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,6 +14,10 @@ from .task_arguments import as_tensor, find_task
 from .task_code_file import TaskCode, check_codebook, load_task_code, save_task_code
 from .task_details import TaskDetails
 
+if TYPE_CHECKING:
+    from .codebook import TaskCodebook
+    from .configuration_ctr import CTRConfig
+
 
 class TaskRegistry:
     """What a CTR model knows about its tasks; a part of `CTRPreTrainedModel`.
@@ -22,6 +26,10 @@ class TaskRegistry:
     tasks prompt vectors of their own in `tuned_prompts`, `(number of tuned tasks, code_length, width)`, float32, in the
     order of `config.tuned_tasks`. All of them are saved with the model.
     """
+
+    if TYPE_CHECKING:  # the model's
+        config: CTRConfig
+        task_codebook: TaskCodebook
 
     @property
     def task_names(self) -> list[str]:

@@ -17,7 +17,7 @@ CODES_PER_STEP = 8
 class RunningSearches:
     """One search for each visitor: a new one stops the visitor's earlier one, whose results nobody waits for."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._stops: dict[str, threading.Event] = {}  # by session: set to stop
         self._lock = threading.Lock()
 

@@ -3,8 +3,10 @@
 import html
 import tempfile
 import threading
+from collections.abc import Generator, Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
@@ -19,6 +21,7 @@ from .code_search import RunningSearches, bitwise_steps, ensemble_steps
 from .demo_tasks import demo_example
 from .pasted_examples import check_length, parse_choices, parse_examples
 
+Outputs = tuple[Any, ...]  # what gradio puts into the parts of the page, in the order in which they are named there
 NO_INPUT = "Type an input, and the answer appears here."
 BITWISE, ENSEMBLE = "Bitwise Search: examples with answers", "Code Ensemble: no answers needed"
 # The search's outputs while there is no found code: its text, table, the two buttons, code and course.
@@ -36,12 +39,12 @@ class Handlers:
         """The code of a task of the model."""
         return self.checkpoint.model.get_task_code(task).tolist()
 
-    def choose(self, task: str):
+    def choose(self, task: str) -> Outputs:
         """Return choices and code of a task; the choices stay where none are known."""
         _, choices = demo_example(task)
         return choices or gr.skip(), *self.get_code(task)
 
-    def answer(self, text: str, choices_text: str, *code: float):
+    def answer(self, text: str, choices_text: str, *code: float) -> Outputs:
         """Return what the model writes, the choices' probabilities, the nearest task and a note."""
         nearest = nearest_task(self.checkpoint.model, [int(value) for value in code])
         if not text.strip():
@@ -54,7 +57,9 @@ class Handlers:
         written, probabilities = answer(self.checkpoint, [int(value) for value in code], text, choices)
         return written, probabilities, nearest, ""
 
-    def search(self, method: str, examples: str, choices_text: str, name: str, most: float, request: gr.Request):
+    def search(
+        self, method: str, examples: str, choices_text: str, name: str, most: float, request: gr.Request
+    ) -> Iterator[Outputs]:
         """Yield status, curve, code, predictions, two buttons, and for the other tabs the code and the course.
 
         A search that the same visitor has started before ends without another output.
@@ -85,7 +90,7 @@ class Handlers:
         finally:
             self.searches.end(session, stop)
 
-    def _bitwise(self, scorer: CodeScorer, most: int, stop: threading.Event):
+    def _bitwise(self, scorer: CodeScorer, most: int, stop: threading.Event) -> Generator[Outputs, None, Outputs]:
         for course in bitwise_steps(scorer, most, stop):
             done = course.num_codes()
             status = f"{_format_bar(done, most)} {done} of at most {most} codes, best loss {course.loss:.3f}"
@@ -98,7 +103,7 @@ class Handlers:
         )
         return status, search_figure(course), course.code, course
 
-    def _ensemble(self, scorer: CodeScorer, stop: threading.Event):
+    def _ensemble(self, scorer: CodeScorer, stop: threading.Event) -> Generator[Outputs, None, Outputs]:
         for done, count in ensemble_steps(scorer, stop):
             yield f"{_format_bar(done, count)} {done} of {count} training tasks' codes", None, *NO_RESULT
         result = CodeEnsemble(scorer).run()
@@ -112,7 +117,7 @@ class Handlers:
         """Stop this visitor's search."""
         self.searches.stop(request.session_hash)
 
-    def report(self, course: SearchCourse | None, shown: list[SearchCourse | None]):
+    def report(self, course: SearchCourse | None, shown: list[SearchCourse | None]) -> Outputs:
         """Return the codebook report in a frame of its own, and what `shown` is with it.
 
         Only the report without a search is kept, which is the same for all visitors.

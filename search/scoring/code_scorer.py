@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -12,7 +12,7 @@ from .codes import check_codes
 from .fingerprints import model_fingerprint
 from .prompt_scorer import PromptScorer, require_numbers
 
-Codes = torch.LongTensor | Sequence[Sequence[int]]
+Codes: TypeAlias = torch.LongTensor | Sequence[Sequence[int]]
 Key = tuple[int, ...]
 
 

@@ -1,0 +1,1 @@
+"""How good the methods are: protocol, methods, scores and reports."""
