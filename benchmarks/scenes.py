@@ -105,7 +105,14 @@ def rivals(judge: Judge, examples: TemplateExamples, known: Sequence[Score], see
     scorer = CodeScorer(model, examples.few_shot)
     start = time.perf_counter()
     found = BitwiseSearch(
-        scorer, task_code_space(model), "loss", order="cyclic", seed=seed, max_evaluations=600, progress=False
+        scorer,
+        task_code_space(model),
+        objective="loss",
+        search_order="cyclic",
+        prune=False,
+        seed=seed,
+        max_evaluations=600,
+        progress=False,
     ).run()
     seconds = time.perf_counter() - start
     scores = [

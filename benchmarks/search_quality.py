@@ -55,12 +55,12 @@ BACKWARD_COST = 3
 TUNING_STEPS, TUNING_RATE, HELD_BACK = 100, 0.03, 8
 DEFAULT = "bitwise"
 SEARCHES = {
-    DEFAULT: {},
-    "bitwise, paper's loss": {"objective": "loss"},
-    "bitwise, cyclic": {"order": "cyclic"},
+    DEFAULT: {"prune": False},
+    "bitwise, paper's loss": {"prune": False, "objective": "loss"},
+    "bitwise, cyclic": {"prune": False, "search_order": "cyclic"},
     "bitwise, exact pruning": {"prune": True},
-    "gradient": {"order": "gradient"},
-    "gradient, 3 starts": {"order": "gradient", "num_starts": 3},
+    "gradient": {"prune": False, "search_order": "gradient"},
+    "gradient, 3 starts": {"prune": False, "search_order": "gradient", "num_starts": 3},
 }
 POPULATION = "population"
 
@@ -187,7 +187,7 @@ def measured(case: Case, model: CTRForConditionalGeneration, args: argparse.Name
             found[name] = PopulationSearch(scorer, space, **common).run()
             continue
         arguments = SEARCHES[name]
-        fresh = CodeScorer(model, few_shot) if "prune" in arguments else scorer
+        fresh = CodeScorer(model, few_shot) if arguments["prune"] else scorer
         before, start = fresh.evaluations, time.process_time()
         found[name] = BitwiseSearch(fresh, space, **arguments, **common).run()
         if before == 0:  # else others' scores made it faster

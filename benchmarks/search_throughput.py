@@ -204,7 +204,7 @@ def pruning(
 
         def search(prune: bool, objective: str = objective, found: dict = found) -> None:
             found[prune] = BitwiseSearch(
-                CodeScorer(model, examples, budget), task_code_space(model), objective, start, prune=prune,
+                CodeScorer(model, examples, budget), task_code_space(model), objective=objective, start_codes=start, prune=prune,
                 max_evaluations=arguments.search_evaluations, progress=False,
             ).run()  # fmt: skip
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from search.results import BitwiseSearchResult, Evaluation
+from search import CodeSearchResult, Trial
+from search.results import from_dict
 
 
 @dataclass(frozen=True)
@@ -17,18 +18,18 @@ class SearchCourse:
 
     Attributes:
         trace: Its evaluations, in order; at least one has a value.
-        objective: Name of what it minimises.
+        objective: Name of what it minimizes.
         code: The best code.
         loss: Its value.
     """
 
-    trace: list[Evaluation]
+    trace: list[Trial]
     objective: str
     code: list[int]
     loss: float
 
     @classmethod
-    def of_trace(cls, trace: list[Evaluation], objective: str) -> "SearchCourse":
+    def of_trace(cls, trace: list[Trial], objective: str) -> "SearchCourse":
         """The course so far. Raises a ValueError where no code has a value yet."""
         complete = [e for e in trace if e.value is not None]
         if not complete:
@@ -68,14 +69,14 @@ def read_trace(path: str | os.PathLike) -> SearchCourse:
     lines = content[: content.rfind(b"\n") + 1].splitlines()
     try:
         objective = json.loads(lines[0])["objective"]
-        trace = [Evaluation(**json.loads(line)) for line in lines[1:]]
+        trace = [from_dict(Trial, json.loads(line)) for line in lines[1:]]
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"'{path}' is not the trace of a Bitwise Search.") from error
     return SearchCourse.of_trace(trace, objective)
 
 
 def load_search(path: str | os.PathLike) -> SearchCourse:
-    """Read a saved [`BitwiseSearchResult`] or a trace.
+    """Read a saved [`CodeSearchResult`] or a trace.
 
     Raises:
         ValueError: There is no such file, or it is neither.
@@ -88,7 +89,7 @@ def load_search(path: str | os.PathLike) -> SearchCourse:
         raise ValueError(f"The search trace '{path}' cannot be read: {reason}.") from error
     if one_line_per_evaluation:
         return read_trace(path)
-    result = BitwiseSearchResult.load(path)
+    result = CodeSearchResult.load(path)
     return SearchCourse(result.trace, result.objective, result.code, result.loss)
 
 

@@ -19,6 +19,7 @@ from search import (
     CodeEnsemble,
     CodeScorer,
     PopulationSearch,
+    PopulationSearchResult,
     best_training_code,
     task_code_space,
 )
@@ -57,7 +58,7 @@ class SearchSettings:
     @property
     def budget(self) -> dict:
         """Where any search ends."""
-        given = {"max_evaluations": self.max_evaluations, "max_seconds": self.max_seconds}
+        given = {"max_evaluations": self.max_evaluations, "max_search_seconds": self.max_seconds}
         return {name: value for name, value in given.items() if value is not None}
 
 
@@ -184,8 +185,7 @@ def searches_by_vote(
     vote.save(output_dir / "code_ensemble.json")
     cost = {"unlabelled": len(unlabelled[0]), "evaluations": len(vote.members)}
     cost["seconds"] = time.perf_counter() - start
-    found = [FoundCode(vote.template, CODE_ENSEMBLE, vote.code, **cost)]
-    return found
+    return [FoundCode(vote.template, CODE_ENSEMBLE, vote.code, **cost)]
 
 
 def _bitwise_search(
@@ -196,17 +196,16 @@ def _bitwise_search(
         scorer,
         task_code_space(scorer.model),
         objective=settings.objective,
-        order=settings.order,
-        epochs=settings.epochs,
+        search_order=settings.order,
+        search_epochs=settings.epochs,
         seed=seed,
-        prune=True,
         trace_path=trace_path,
         **settings.budget,
         **start,
     )
 
 
-def _completed(search: BitwiseSearch | PopulationSearch) -> BitwiseSearchResult:
+def _completed(search: BitwiseSearch | PopulationSearch) -> BitwiseSearchResult | PopulationSearchResult:
     """The search's result; an interrupt that would end it early ends the run, which can go on with it later."""
     result = search.run()
     if result.stopped == "interrupted":

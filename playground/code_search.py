@@ -77,7 +77,8 @@ def bitwise_steps(scorer: CodeScorer, max_evaluations: int, stop: threading.Even
         search = BitwiseSearch(
             scorer,
             task_code_space(scorer.model),
-            replace(objective, terms=terms),
+            objective=replace(objective, terms=terms),
+            prune=False,
             max_evaluations=max_evaluations,
             trace_path=trace_path,
             progress=False,

@@ -1,17 +1,21 @@
 """Finding the code of a new task: Code Ensemble without labels, Bitwise Search with a few."""
 
-from .bitwise_search import BitwiseSearch
-from .code_ensemble import CodeEnsemble
-from .population_search import PopulationSearch
-from .prompt_tuning import TunedPrompt, load_prompt_adapter, save_prompt_adapter, tune_prompt, vocabulary_prompt
-from .results import BitwiseSearchResult, CodeEnsembleResult, PromptTuningResult, TaskCodeSearchResult
+from .bitwise_search import BitwiseSearch, BitwiseSearchResult
+from .callbacks import SearchCallback, SearchControl, SearchState
+from .code_ensemble import CodeEnsemble, CodeEnsembleResult
+from .code_search import CodeSearchResult
+from .config import SearchConfig
+from .population_search import PopulationSearch, PopulationSearchResult
+from .prompt_adapter import load_prompt_adapter, save_prompt_adapter, vocabulary_prompt
+from .prompt_tuning import PromptTuningResult, TunedPrompt, tune_prompt
 from .scoring.calibration import batch_calibration
 from .scoring.code_scorer import CodeScorer
 from .scoring.codes import code_space_of, task_code_space
 from .scoring.fingerprints import examples_fingerprint, model_fingerprint
 from .scoring.objectives import OBJECTIVES, Objective
 from .scoring.prompt_scorer import PromptScorer
-from .task_code_search import best_training_code
+from .task_code_search import TaskCodeSearchResult, best_training_code
+from .trials import Trial
 
 __all__ = [
     "OBJECTIVES",
@@ -20,11 +24,18 @@ __all__ = [
     "CodeEnsemble",
     "CodeEnsembleResult",
     "CodeScorer",
+    "CodeSearchResult",
     "Objective",
     "PopulationSearch",
+    "PopulationSearchResult",
     "PromptScorer",
     "PromptTuningResult",
+    "SearchCallback",
+    "SearchConfig",
+    "SearchControl",
+    "SearchState",
     "TaskCodeSearchResult",
+    "Trial",
     "TunedPrompt",
     "batch_calibration",
     "best_training_code",

@@ -1,23 +1,81 @@
 """Code Ensemble: a task's code without any labels, by a vote of the training tasks' codes (paper, section 3.4.1)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
+from huggingface_hub.dataclasses import strict
 from transformers.utils import logging
 
-from .results import CodeEnsembleResult, EnsembleMember
+from .config import SearchConfig, get_config
+from .ensemble_filter import Bias, KeepRule, bias_scores, get_prior, kept_codes
+from .results import SearchResult
 from .scoring.code_scorer import CodeScorer
 from .task_code_search import training_codes
 
 logger = logging.get_logger(__name__)
 
-Bias = Literal["total_variation", "largest_share"]
-KeepRule = Literal["exact", "original"]
 # A pair predicts "one label" from this share of the examples on; a vote is not to be trusted when this share of the
 # pairs does.
 ONE_LABEL, NEARLY_ALL = 0.95, 0.9
+
+
+@strict
+@dataclass
+class EnsembleMember:
+    """A (template, code) pair of a [`CodeEnsembleResult`].
+
+    Args:
+        template: Name of the template.
+        code_index: Row of the code among those given.
+        task_name: The training task whose code it is.
+        bias: Distance of its predicted-label shares from the prior.
+        kept: Whether the filter kept it, so that it votes.
+        label_shares: Share of the examples for which it predicts each label.
+        pseudo_accuracy: Its agreement with the vote.
+    """
+
+    template: str
+    code_index: int
+    task_name: str
+    bias: float
+    kept: bool
+    label_shares: list[float]
+    pseudo_accuracy: float
+
+
+@strict
+@dataclass
+class CodeEnsembleResult(SearchResult):
+    """Result of [`CodeEnsemble`].
+
+    Args:
+        code: The winner: of the kept (template, code) pairs, the code of the one that agrees most with the vote.
+        task_name: The training task whose code it is.
+        template: The winner's template.
+        pseudo_accuracy: The winner's agreement with the vote.
+        pseudo_labels: The vote, one label per example.
+        margins: Per example, votes for the label minus votes for the runner-up, as a share of all votes.
+        label_shares: Share of the examples with each pseudo-label.
+        num_voters: Number of kept pairs.
+        one_label_share: Share of all pairs, kept or not, that predict one label on at least 95% of the examples.
+        warning: What is wrong with the vote, if anything: do not trust the winner then.
+        members: All pairs, templates in order, then codes.
+    """
+
+    code: list[int]
+    task_name: str
+    template: str
+    pseudo_accuracy: float
+    pseudo_labels: list[int]
+    margins: list[float]
+    label_shares: list[float]
+    num_voters: int
+    one_label_share: float
+    warning: str | None
+    members: list[EnsembleMember] = field(default_factory=list)
 
 
 class CodeEnsemble:
@@ -28,32 +86,37 @@ class CodeEnsemble:
     Args:
         scorer: Scores the task's unlabelled examples; for several templates a dict of one scorer per template, by
             name, over the same examples in the same order. Labels must mean the same in all templates.
+        config: Settings of the search, of which it reads `num_codes`. Default: [`SearchConfig`]'s.
         codes: `(num_codes, code_length)`. Default: the codes of the model's training tasks.
         task_names: A name per code. Default: the model's training tasks.
-        num_codes: How many codes the filter keeps for each template; all, where there are fewer.
         prior: Expected share of each label, e.g. known class frequencies. Default: uniform over each example's choices.
         bias, keep_rule: See [`bias_scores`] and [`kept_codes`]; `bias="largest_share", keep_rule="original"` is the
             authors' filter.
+        overrides: Settings to use instead of the config's, by name.
 
     Raises:
         ValueError: No answer choices, templates over different examples, or a prior that does not fit.
+        TypeError: There is no such setting.
     """
 
     def __init__(
         self,
         scorer: CodeScorer | Mapping[str, CodeScorer],
+        config: SearchConfig | None = None,
+        *,
         codes: torch.LongTensor | None = None,
         task_names: Sequence[str] | None = None,
-        num_codes: int = 60,
         prior: Sequence[float] | None = None,
         bias: Bias = "total_variation",
         keep_rule: KeepRule = "exact",
+        **overrides: Any,
     ):
+        self.config = get_config(config, overrides)
         self.scorers = dict(scorer) if isinstance(scorer, Mapping) else {"default": scorer}
         if not self.scorers:
             raise ValueError("There are no templates to vote with.")
         self.codes, self.task_names = training_codes(next(iter(self.scorers.values())), codes, task_names)
-        self.num_codes, self.prior, self.bias, self.keep_rule = num_codes, prior, bias, keep_rule
+        self.prior, self.bias, self.keep_rule = prior, bias, keep_rule
         for name, each in self.scorers.items():
             if not each.has_choices:
                 raise ValueError(f"Code Ensemble votes between answer choices, but template '{name}' has none.")
@@ -64,7 +127,7 @@ class CodeEnsemble:
             {name: scorer.choice_log_likelihoods(self.codes) for name, scorer in self.scorers.items()},
             self.codes,
             self.task_names,
-            self.num_codes,
+            self.config.num_codes,
             self.prior,
             self.bias,
             self.keep_rule,
@@ -102,7 +165,7 @@ def ensemble_vote(
                 f"same order, with the same number of choices (scores of shapes {first.shape} and {values.shape})."
             )
     num_labels = first.shape[2]
-    expected = _prior(prior, available)
+    expected = get_prior(prior, available)
     # Each list below runs over the pairs: templates in order, then codes.
     templates = [name for name in arrays for _ in task_names]
     indices = list(range(len(codes))) * len(arrays)
@@ -158,65 +221,12 @@ def ensemble_vote(
     )
 
 
-def bias_scores(label_shares: np.ndarray, prior: np.ndarray, bias: Bias = "total_variation") -> np.ndarray:
-    """How far each code's predictions are from the prior, `(num_codes,)`.
-
-    The original compares the share of the label that a code predicts most, whichever it is, with the largest share of
-    the prior ("largest_share"). That calls a code unbiased which predicts the wrong label that often, and with three
-    labels one that hardly ever predicts one of them; only for two labels and a uniform prior it agrees with
-    the default. "total_variation", half the summed absolute differences, is zero only where every label is predicted
-    as often as expected, and is the smallest share of predictions that would have to change for that.
-
-    Args:
-        label_shares: `(num_codes, num_labels)`.
-        prior: `(num_labels,)`.
-    """
-    if bias == "total_variation":
-        return np.abs(label_shares - prior).sum(1) / 2
-    if bias == "largest_share":
-        return np.abs(label_shares.max(1) - prior.max())
-    raise ValueError(f"There is no bias score '{bias}': choose 'total_variation' or 'largest_share'.")
-
-
-def kept_codes(scores: np.ndarray, num_codes: int, keep_rule: KeepRule = "exact") -> np.ndarray:
-    """Which codes may vote, `(num_codes,)` bool: the `num_codes` least biased, of equals the first.
-
-    The "original" rule keeps every code whose score is at most the one at index `num_codes` of the sorted scores: one
-    more than asked for, and all that tie with it. Both keep all codes where there are not more than asked for.
-    """
-    if num_codes < 1:
-        raise ValueError(f"At least one code must be kept, not {num_codes}.")
-    if num_codes >= len(scores):
-        return np.ones(len(scores), dtype=bool)
-    order = np.argsort(scores, kind="stable")
-    if keep_rule == "original":
-        return scores <= scores[order[num_codes]]
-    if keep_rule != "exact":
-        raise ValueError(f"There is no keep rule '{keep_rule}': choose 'exact' or 'original'.")
-    kept = np.zeros(len(scores), dtype=bool)
-    kept[order[:num_codes]] = True
-    return kept
-
-
 def _checked(name: str, scores: torch.Tensor, num_codes: int) -> np.ndarray:
     values = np.asarray(scores, dtype=np.float64)
     if values.ndim != 3 or values.shape[0] != num_codes or 0 in values.shape:
         raise ValueError(
             f"The scores of template '{name}' must have the shape ({num_codes}, num_examples, num_choices), but have "
             f"{values.shape}."
-        )
-    return values
-
-
-def _prior(prior: Sequence[float] | None, available: np.ndarray) -> np.ndarray:
-    """Expected share of each label, `(num_labels,)`."""
-    if prior is None:
-        return (available / available.sum(1, keepdims=True)).mean(0)
-    values = np.asarray(prior, dtype=np.float64)
-    if values.shape != (available.shape[1],) or (values < 0).any() or abs(values.sum() - 1) > 1e-3:
-        raise ValueError(
-            f"The prior must hold {available.shape[1]} shares that add up to 1, one per answer choice, but is "
-            f"{list(prior)}."
         )
     return values
 

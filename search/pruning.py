@@ -5,14 +5,14 @@ from collections import deque
 
 import torch
 
-from .results import Evaluation
 from .scoring.code_scorer import CodeScorer
 from .scoring.objectives import Objective, is_better
+from .trials import Trial
 
 # The examples are looked at in portions that end at these shares of them.
 PORTION_ENDS = (0.125, 0.25, 0.5, 1.0)
 # Portions make smaller batches. They are used where they would have saved this share of the examples, going by the
-# last evaluations.
+# last trials.
 WORTHWHILE, REMEMBERED = 0.15, 64
 
 
@@ -20,64 +20,69 @@ class Pruner:
     """Evaluates codes by an objective that is a sum of non-negative terms, one per example.
 
     A code whose terms on some of the examples make it no better than the best one cannot become better, and is
-    dropped. Examples that cost most per token come first, as far as the evaluations so far tell. What it does depends
-    on nothing but the evaluations told to `learn`, so that a resumed search does the same.
+    dropped. What this does depends on nothing but the trials told to `learn`, so that a resumed search does the same.
 
     Args:
-        scorer: Of the search.
-        objective: Of the search.
+        scorer: Scores the search's examples.
+        objective: What the search minimizes.
     """
 
     def __init__(self, scorer: CodeScorer, objective: Objective):
         self.scorer, self.objective = scorer, objective
         self._term_totals = torch.zeros(scorer.num_examples, dtype=torch.float64)
-        self._recent: deque[Evaluation] = deque(maxlen=REMEMBERED)
+        self._recent: deque[Trial] = deque(maxlen=REMEMBERED)
 
-    def learn(self, evaluation: Evaluation) -> None:
-        """Take note of a finished evaluation."""
-        self._recent.append(evaluation)
-        if evaluation.terms is not None:
-            self._term_totals += torch.tensor(evaluation.terms, dtype=torch.float64)
+    def learn(self, trial: Trial) -> None:
+        """Take note of a finished trial."""
+        self._recent.append(trial)
+        if trial.terms is not None:
+            self._term_totals += torch.tensor(trial.terms, dtype=torch.float64)
 
-    def evaluate(self, evaluations: list[Evaluation], best: float) -> None:
-        """Fill in the evaluations' values and terms or, for codes that turn out no better than `best`, lower bounds."""
-        codes = torch.tensor([e.code for e in evaluations])
+    def evaluate(self, trials: list[Trial], best: float) -> None:
+        """Fill in the trials' values and terms or, for codes that turn out no better than `best`, lower bounds."""
+        codes = torch.tensor([trial.code for trial in trials])
+        count = self.scorer.num_examples
         lengths = self.scorer.prompt_scorer.lengths + codes.shape[1]
+        # Examples that add most to the sum per token that they cost come first: they show soonest that a code is too bad.
         order = (self._term_totals / lengths).argsort(descending=True, stable=True)
-        ends = [self.scorer.num_examples]
-        if math.isfinite(best) and self._expected_saving(order, best) >= WORTHWHILE:
-            ends = self._portion_ends()
-        terms = torch.zeros(len(codes), len(order), dtype=torch.float64)
+        # Against no bound nothing can be dropped; and where little would be, whole batches are faster than portions.
+        portions = math.isfinite(best) and self._expected_saving(order, best) >= WORTHWHILE
+        ends = self._portion_ends() if portions else [count]
+        terms = torch.zeros(len(codes), count, dtype=torch.float64)
         alive = list(range(len(codes)))
         seen = 0
         for end in ends:
-            # A portion holds a batch at least.
+            # A portion that would not fill a batch is left to the next one. The budget asked is the first, not what
+            # memory or speed made of it: processes and resumed runs must take the same portions.
             tokens = len(alive) * int(lengths[order[seen:end]].sum())
-            if not alive or (end < len(order) and tokens < self.scorer.prompt_scorer.first_token_budget):
+            if not alive or (end < count and tokens < self.scorer.prompt_scorer.first_token_budget):
                 continue
             chosen, seen = order[seen:end], end
             rows = torch.tensor(alive)
             terms[rows[:, None], chosen] = self.objective.terms(self.scorer, codes[rows], chosen).double()
-            values = self.objective.value(terms.sum(1), len(order)).tolist()
+            # Terms are not negative: the value of those seen so far is a lower bound of the code's value.
+            values = self.objective.value(terms.sum(1), count).tolist()
             for index in alive:
-                if end == len(order):
-                    evaluations[index].value, evaluations[index].terms = values[index], terms[index].tolist()
+                trial = trials[index]
+                if end == count:
+                    trial.value, trial.terms = values[index], terms[index].tolist()
                 elif not is_better(values[index], best):
-                    evaluations[index].at_least, evaluations[index].examples_left = values[index], len(order) - end
-            alive = [index for index in alive if evaluations[index].at_least is None]
+                    trial.at_least, trial.examples_left = values[index], count - end
+            alive = [index for index in alive if trials[index].at_least is None]
 
     def _portion_ends(self) -> list[int]:
         count = self.scorer.num_examples
         return sorted({math.ceil(share * count) for share in PORTION_ENDS})
 
     def _expected_saving(self, order: torch.LongTensor, best: float) -> float:
-        """Share of the examples that portions would have saved on the last evaluations."""
+        """Share of the examples that portions would have saved on the last trials."""
         count = len(order)
-        left = [e.examples_left for e in self._recent if e.terms is None]
-        for evaluation in self._recent:
-            if evaluation.terms is None:
+        # Of pruned trials it is known what they saved; the others are gone through once more, portion by portion.
+        left = [trial.examples_left for trial in self._recent if trial.terms is None]
+        for trial in self._recent:
+            if trial.terms is None:
                 continue
-            sums = torch.tensor(evaluation.terms, dtype=torch.float64)[order].cumsum(0)
+            sums = torch.tensor(trial.terms, dtype=torch.float64)[order].cumsum(0)
             partial = self.objective.value(sums, count).tolist()
             left.append(
                 next((count - end for end in self._portion_ends() if not is_better(partial[end - 1], best)), 0)

@@ -1,13 +1,54 @@
 """The training task whose code does best on a few labelled examples (the original's "discrete search")."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
+from huggingface_hub.dataclasses import strict
 
-from .results import TaskCodeRow, TaskCodeSearchResult
+from .results import SearchResult
 from .scoring.code_scorer import CodeScorer
 from .scoring.codes import check_codes
-from .scoring.objectives import OBJECTIVES, Objective, UserObjective, is_better, objective_name, resolve_objective
+from .scoring.objectives import OBJECTIVES, Objective, UserObjective, get_objective_name, is_better, resolve_objective
+
+
+@strict
+@dataclass
+class TaskCodeRow:
+    """How one training task's code does on the examples; values that were not asked for or not defined are None."""
+
+    task_name: str
+    code: list[int]
+    loss: float
+    gold_loss: float | None
+    normalized_loss: float | None
+    accuracy: float | None
+
+
+@strict
+@dataclass
+class TaskCodeSearchResult(SearchResult):
+    """Result of [`best_training_code`].
+
+    Args:
+        code: The training task's code with the least loss, the first of equals.
+        task_name: That task.
+        loss: Its value of the objective; lower is better.
+        objective: Name of the objective.
+        table: All training tasks, in order of their ids.
+    """
+
+    code: list[int]
+    task_name: str
+    loss: float
+    objective: str
+    table: list[TaskCodeRow]
+
+    def best_by_accuracy(self) -> TaskCodeRow:
+        """The row of highest accuracy, the first of equals. Raises a ValueError where no accuracy is known."""
+        if any(row.accuracy is None for row in self.table):
+            raise ValueError("No accuracies are known: the examples have no answer choices.")
+        return max(self.table, key=lambda row: row.accuracy)
 
 
 def best_training_code(
@@ -45,7 +86,7 @@ def best_training_code(
         code=codes[best].tolist(),
         task_name=task_names[best],
         loss=losses[best],
-        objective=objective_name(objective),
+        objective=get_objective_name(objective),
         table=[TaskCodeRow(*row) for row in rows],
     )
 

@@ -20,5 +20,10 @@ def model_fingerprint(model: nn.Module) -> str:
 
 
 def examples_fingerprint(rows: Iterable[Mapping[str, Any]]) -> str:
-    """A digest of plain JSON rows."""
-    return hashlib.sha256(json.dumps(list(rows), sort_keys=True).encode()).hexdigest()[:32]
+    """A digest of rows of plain JSON values."""
+    return compute_digest(list(rows))
+
+
+def compute_digest(value: Any) -> str:
+    """A digest of plain JSON values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""What a search minimises."""
+"""What a search minimizes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -138,11 +138,11 @@ def require_gradients(objective: Objective | UserObjective) -> None:
     """Raises a ValueError where an objective has no gradients."""
     if not isinstance(objective, Objective) or objective.terms_of_scores is None:
         raise ValueError(
-            f"The objective '{objective_name(objective)}' has no gradients: choose 'normalized_loss' or 'loss'."
+            f"The objective '{get_objective_name(objective)}' has no gradients: choose 'normalized_loss' or 'loss'."
         )
 
 
-def objective_name(objective: Objective | UserObjective) -> str:
+def get_objective_name(objective: Objective | UserObjective) -> str:
     """The name under which an objective stands in results and traces."""
     if isinstance(objective, Objective):
         return objective.name

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from modeling_ctr import CTRConfig, CTRForConditionalGeneration
-from search.results import BitwiseSearchResult, Evaluation, ScoredCode
+from search import BitwiseSearchResult, Trial
+from search.results import ScoredCode
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -34,11 +35,11 @@ def test_a_task_that_is_forgotten_leaves_the_others_as_they_were(search_quality)
 
 def test_the_course_of_a_search(search_quality):
     def evaluation(step, code, value, left=0):
-        return Evaluation(0, step, None, [code], value, None if value else 2.0, left)
+        return Trial(0, step, None, [code], value, None if value else 2.0, left)
 
     result = BitwiseSearchResult(
         code=[3], loss=1.0, objective="o", evaluations=4, stopped="epochs", starts=[ScoredCode([0], 3.0)],
-        best_of_starts=[ScoredCode([3], 1.0)], positions=[[0]], top=[], pairs_pruned=16, seed=0, order="gradient",
+        best_of_starts=[ScoredCode([3], 1.0)], positions=[[0]], pairs_pruned=16, seed=0, order="gradient",
         trace=[evaluation(-1, 0, 3.0), evaluation(0, 1, None, 16), evaluation(0, 3, 1.0), evaluation(1, 4, 2.0)],
     )  # fmt: skip
     # A pruned code counts as far as it went; a backward pass, at the start and after an improvement, as three.

@@ -11,8 +11,7 @@ from codebook_report.__main__ import main
 from codebook_report.codebook import Codebook, load_checkpoint
 from codebook_report.page import write_codebook_report
 from codebook_report.search_course import SearchCourse
-from search import BitwiseSearch, CodeScorer, task_code_space
-from search.results import Evaluation
+from search import BitwiseSearch, CodeScorer, Trial, task_code_space
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +66,7 @@ def test_the_search_for_a_new_task(checkpoint, tmp_path, saved_as):
     model = load_checkpoint(str(checkpoint))
     examples = [{"input_ids": [5 + i, 9, 1], "choice_ids": [[7, 1], [8, 1]], "answer": i % 2} for i in range(6)]
     search = BitwiseSearch(
-        CodeScorer(model, examples), task_code_space(model), trace_path=tmp_path / "trace", progress=False
+        CodeScorer(model, examples), task_code_space(model), trace_path=tmp_path / "trace", progress=False, prune=False
     )
     result = search.run()
     result.save(tmp_path / "result")
@@ -117,7 +116,7 @@ def test_hundreds_of_tasks_stay_readable(tmp_path):
 
 def test_a_trace_of_another_model(tmp_path):
     book = Codebook("x", ["a", "b"], np.array([[1, 2], [1, 3]]), 2, 4)
-    course = SearchCourse.of_trace([Evaluation(0, -1, None, [1, 2, 3], 1.0)], "loss")
+    course = SearchCourse.of_trace([Trial(0, -1, None, [1, 2, 3], 1.0)], "loss")
     with pytest.raises(ValueError, match="The code of the search trace has 3 integers, but a task code .* has 2"):
         write_codebook_report(book, tmp_path / "out", course=course)
     assert not (tmp_path / "out").exists()

@@ -2,29 +2,29 @@ import numpy as np
 import pytest
 
 from codebook_report.search_course import SearchCourse, load_search, read_trace
-from search import BitwiseSearchResult
-from search.results import Evaluation, ScoredCode
-from search.trace import EvaluationTrace
+from search import BitwiseSearchResult, Trial
+from search.results import ScoredCode
+from search.trials import TraceFile
 
 TRACE = [
-    Evaluation(0, -1, None, [1, 1], 5.0),
-    Evaluation(0, -1, None, [2, 2], 4.0),
-    Evaluation(0, 0, 1, [2, 1], 4.5),
-    Evaluation(0, 0, 1, [2, 3], None, 6.0, 4),
-    Evaluation(1, 0, 0, [3, 1], 2.0),
-    Evaluation(1, 1, 1, [3, 3], 3.0),
+    Trial(0, -1, None, [1, 1], 5.0),
+    Trial(0, -1, None, [2, 2], 4.0),
+    Trial(0, 0, 1, [2, 1], 4.5),
+    Trial(0, 0, 1, [2, 3], None, 6.0, 4),
+    Trial(1, 0, 0, [3, 1], 2.0),
+    Trial(1, 1, 1, [3, 3], 3.0),
 ]
 RESULT = BitwiseSearchResult(
     code=[3, 1], loss=2.0, objective="loss", evaluations=6, stopped="epochs",
     starts=[ScoredCode([2, 2], 4.0), ScoredCode([1, 1], 5.0)],
     best_of_starts=[ScoredCode([2, 2], 4.0), ScoredCode([3, 1], 2.0)], positions=[[1], [0, 1]],
-    top=[ScoredCode([3, 1], 2.0)], trace=TRACE, pairs_pruned=4, seed=3, order="random",
+    trace=TRACE, pairs_pruned=4, seed=3, order="random",
 )  # fmt: skip
 
 
 @pytest.fixture
 def trace_path(tmp_path):
-    trace = EvaluationTrace(tmp_path / "trace.jsonl", {"objective": "loss", "seed": 3})
+    trace = TraceFile(tmp_path / "trace.jsonl", {"objective": "loss", "seed": 3})
     trace.append(TRACE)
     trace.close()
     return tmp_path / "trace.jsonl"
@@ -42,7 +42,7 @@ def test_best_so_far():
 
 
 def test_before_the_first_value_it_is_not_a_number():
-    course = SearchCourse.of_trace([Evaluation(0, -1, None, [0, 0], None, 6.0, 4), *TRACE], "loss")
+    course = SearchCourse.of_trace([Trial(0, -1, None, [0, 0], None, 6.0, 4), *TRACE], "loss")
     assert np.isnan(course.best_so_far()[0])
     assert course.best_so_far()[1] == 5
 

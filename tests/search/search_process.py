@@ -42,10 +42,10 @@ def scorer() -> CodeScorer:
 best_training_code(scorer()).save(folder / "training_code.json")
 CodeEnsemble(scorer(), num_codes=3).run().save(folder / "ensemble.json")
 for name, arguments in {
-    "plain": {"num_starts": 2, "epochs": 3},
-    "pruned": {"prune": True, "start_codes": [[1, 2, 4], [9, 9, 9]], "epochs": 3},
-    "loss": {"objective": "loss", "order": "cyclic", "max_evaluations": 50},
-    "gradient": {"order": "gradient", "num_starts": 2, "max_evaluations": 80},
+    "plain": {"prune": False, "num_starts": 2, "search_epochs": 3},
+    "pruned": {"prune": True, "start_codes": [[1, 2, 4], [9, 9, 9]], "search_epochs": 3},
+    "loss": {"prune": False, "objective": "loss", "search_order": "cyclic", "max_evaluations": 50},
+    "gradient": {"prune": False, "search_order": "gradient", "num_starts": 2, "max_evaluations": 80},
 }.items():
     search = BitwiseSearch(
         scorer(), full_code_space(3, 12), trace_path=folder / f"{name}.jsonl", progress=False, **arguments
@@ -53,7 +53,7 @@ for name, arguments in {
     search.run().save(folder / f"{name}.json")
 
 population = PopulationSearch(
-    scorer(), full_code_space(3, 12), generations=4, trace_path=folder / "population.jsonl", progress=False
+    scorer(), full_code_space(3, 12), population_generations=4, trace_path=folder / "population.jsonl", progress=False
 )
 population.run().save(folder / "population.json")
 

@@ -2,6 +2,7 @@ import itertools
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -16,16 +17,19 @@ from search import (
     BitwiseSearch,
     CodeScorer,
     best_training_code,
-    evaluations,
+    callbacks,
+    code_search,
     pruning,
     task_code_space,
+    trial_runner,
 )
-from search.gradient_guide import promising_variants
+from search.bitwise_search import rank_variants
 from search.scoring.objectives import is_better
 
 from .conftest import full_code_space, make_examples, make_model
 
-QUIET = {"progress": False}
+QUIET = {"progress": False, "prune": False}
+PRUNED = {"progress": False, "prune": True}
 
 
 def lookup(values):
@@ -70,21 +74,19 @@ def check_recorded_run(run, result):
     assert result.starts[0].loss == pytest.approx(run["init_loss"], abs=1e-4)
     assert result.code == run["best_code"]
     assert result.loss == pytest.approx(run["best_loss"], abs=1e-4)
-    assert [t.code for t in result.top] == [t["code"] for t in run["top_results"]]
-    assert [t.loss for t in result.top] == pytest.approx([t["loss"] for t in run["top_results"]], abs=1e-4)
+    assert [t.code for t in result.get_top(1000)] == [t["code"] for t in run["top_results"]]
+    assert [t.loss for t in result.get_top(1000)] == pytest.approx([t["loss"] for t in run["top_results"]], abs=1e-4)
 
 
 def run_again(run, space, scorer, objective, **kwargs):
     search = BitwiseSearch(
         scorer,
         space,
-        objective,
-        run["init_code"],
+        objective=objective,
+        start_codes=run["init_code"],
         seed=run["seed"],
-        epochs=run["epoch_num"],
-        top_k=1000,
-        **QUIET,
-        **kwargs,
+        search_epochs=run["epoch_num"],
+        **(QUIET | kwargs),
     )
     return search.run()
 
@@ -128,8 +130,8 @@ def test_it_is_the_plain_algorithm(seed):
     start = tuple(values[0] for values in space)
     order, best = plain_search(value_of, space, start, 5 * 4, random.Random(seed))
     result = BitwiseSearch(
-        None, space, lambda _, codes: torch.tensor([value_of(tuple(c)) for c in codes.tolist()]), start, seed=seed,
-        epochs=5, **QUIET,
+        None, space, objective=lambda _, codes: torch.tensor([value_of(tuple(c)) for c in codes.tolist()]),
+        start_codes=start, seed=seed, search_epochs=5, **QUIET,
     ).run()  # fmt: skip
     assert [tuple(e.code) for e in result.trace] == order
     assert tuple(result.code) == best
@@ -141,7 +143,12 @@ def distance_to(target):
 
 def test_cyclic_sweeps_end_at_a_local_optimum():
     result = BitwiseSearch(
-        None, full_code_space(4, 6), distance_to([3, 1, 4, 1]), [0, 0, 0, 0], order="cyclic", **QUIET
+        None,
+        full_code_space(4, 6),
+        objective=distance_to([3, 1, 4, 1]),
+        start_codes=[0, 0, 0, 0],
+        search_order="cyclic",
+        **QUIET,
     ).run()
     assert result.code == [3, 1, 4, 1] and result.loss == 0
     # One sweep finds it. The last improvement was position 3's, so positions 0 to 2 have to be tried again.
@@ -156,12 +163,16 @@ def test_each_step_is_one_batch():
         sizes.append(len(codes))
         return distance_to([3, 1, 4])(scorer, codes)
 
-    BitwiseSearch(None, full_code_space(3, 6), objective, [0, 0, 0], order="cyclic", **QUIET).run()
+    BitwiseSearch(
+        None, full_code_space(3, 6), objective=objective, start_codes=[0, 0, 0], search_order="cyclic", **QUIET
+    ).run()
     assert sizes == [1, 5, 5, 5, 5, 5]
 
 
 def test_no_code_is_evaluated_twice():
-    result = BitwiseSearch(None, full_code_space(3, 4), distance_to([3, 1, 2]), [0, 0, 0], epochs=50, **QUIET).run()
+    result = BitwiseSearch(
+        None, full_code_space(3, 4), objective=distance_to([3, 1, 2]), start_codes=[0, 0, 0], search_epochs=50, **QUIET
+    ).run()
     codes = [tuple(e.code) for e in result.trace]
     assert len(codes) == len(set(codes)) == result.evaluations
 
@@ -169,7 +180,12 @@ def test_no_code_is_evaluated_twice():
 @pytest.mark.parametrize("budget", [1, 2, 7, 11])
 def test_a_budget_of_evaluations(budget):
     search = lambda n: BitwiseSearch(  # noqa: E731
-        None, full_code_space(3, 6), distance_to([3, 1, 4]), [0, 0, 0], max_evaluations=n, **QUIET
+        None,
+        full_code_space(3, 6),
+        objective=distance_to([3, 1, 4]),
+        start_codes=[0, 0, 0],
+        max_evaluations=n,
+        **QUIET,
     )
     result, unlimited = search(budget).run(), search(None).run()
     assert result.evaluations == budget and result.stopped == "max_evaluations"
@@ -184,7 +200,7 @@ def test_several_starts_keep_the_best():
         return torch.where(far, 15 - codes.sum(1), 3 + codes.sum(1)).double()
 
     starts = [[0, 0, 0], [5, 4, 4]]
-    result = BitwiseSearch(None, full_code_space(3, 6), objective, starts, **QUIET).run()
+    result = BitwiseSearch(None, full_code_space(3, 6), objective=objective, start_codes=starts, **QUIET).run()
     assert [start.code for start in result.starts] == starts
     assert [best.code for best in result.best_of_starts] == [[0, 0, 0], [5, 5, 5]]
     assert (result.code, result.loss) == ([5, 5, 5], 0)
@@ -198,7 +214,9 @@ def test_a_later_start_takes_what_earlier_ones_found():
         calls.extend(map(tuple, codes.tolist()))
         return distance_to([2, 2])(scorer, codes)
 
-    result = BitwiseSearch(None, full_code_space(2, 3), objective, [[0, 0], [0, 1], [0, 0]], **QUIET).run()
+    result = BitwiseSearch(
+        None, full_code_space(2, 3), objective=objective, start_codes=[[0, 0], [0, 1], [0, 0]], **QUIET
+    ).run()
     assert len(calls) == len(set(calls)) == result.evaluations
     assert [best.code for best in result.best_of_starts] == [[2, 2], [2, 2]]  # one start was there twice
 
@@ -233,11 +251,11 @@ def test_objectives_and_token_budgets(model, examples, objective):
     results = []
     for budget in (25, 4000):
         scorer = CodeScorer(model, examples, token_budget=budget)
-        results.append(BitwiseSearch(scorer, task_code_space(model), objective, **QUIET).run())
+        results.append(BitwiseSearch(scorer, task_code_space(model), objective=objective, **QUIET).run())
     assert results[0].code == results[1].code
     assert [e.code for e in results[0].trace] == [e.code for e in results[1].trace]
     assert results[0].loss == pytest.approx(results[1].loss, rel=1e-5)
-    assert results[0].top[0].loss == min(t.loss for t in results[0].top)
+    assert results[0].get_top()[0].loss == min(t.loss for t in results[0].get_top())
 
 
 # -------------------------------------------------------------------------------------------------- gradients
@@ -250,7 +268,7 @@ def neighbours(code, space):
 @pytest.mark.parametrize("objective", ["normalized_loss", "loss"])
 def test_variants_are_ranked_by_the_first_order(model, examples, objective):
     scorer, code, space = CodeScorer(model, examples), (1, 2, 3), full_code_space(3, 12)
-    ranked = promising_variants(scorer, OBJECTIVES[objective], code, space)
+    ranked = rank_variants(scorer, OBJECTIVES[objective], code, space)
     assert len(ranked) == len(set(ranked)) == 33
 
     def value(prompt):
@@ -269,7 +287,7 @@ def test_variants_are_ranked_by_the_first_order(model, examples, objective):
 
 def test_a_gradient_search_ends_where_no_neighbour_is_better(model, examples):
     scorer, space = CodeScorer(model, examples), task_code_space(model)
-    result = BitwiseSearch(scorer, space, order="gradient", candidates=5, **QUIET).run()
+    result = BitwiseSearch(scorer, space, search_order="gradient", gradient_candidates=5, **QUIET).run()
     assert result.stopped == "local_optimum" and result.loss < result.starts[0].loss
     values = OBJECTIVES["normalized_loss"](scorer, torch.tensor(neighbours(result.code, space)))
     assert not any(is_better(value, result.loss) for value in values.tolist())
@@ -282,36 +300,46 @@ def test_a_gradient_search_ends_where_no_neighbour_is_better(model, examples):
 
 def test_the_first_step_tries_the_most_promising(model, examples):
     scorer, space = CodeScorer(model, examples), full_code_space(3, 12)
-    search = BitwiseSearch(scorer, space, "loss", [1, 2, 3], order="gradient", candidates=4, **QUIET)
-    ranked = promising_variants(scorer, OBJECTIVES["loss"], (1, 2, 3), space)[:4]
+    search = BitwiseSearch(
+        scorer, space, objective="loss", start_codes=[1, 2, 3], search_order="gradient", gradient_candidates=4, **QUIET
+    )
+    ranked = rank_variants(scorer, OBJECTIVES["loss"], (1, 2, 3), space)[:4]
     first = [e for e in search.run().trace if e.step == 0]
     assert [(e.position, e.code[e.position]) for e in first] == ranked
 
 
 def test_several_gradient_starts_have_patience(model, examples):
     search = lambda **kwargs: BitwiseSearch(  # noqa: E731
-        CodeScorer(model, examples), full_code_space(3, 12), num_starts=3, order="gradient", candidates=3, **QUIET,
+        CodeScorer(model, examples), full_code_space(3, 12), num_starts=3, search_order="gradient", gradient_candidates=3, **QUIET,
         **kwargs,
     ).run()  # fmt: skip
     result = search()
     assert len(result.starts) == 3 and result.loss == min(best.loss for best in result.best_of_starts)
     assert result.stopped == "patience"
-    assert search(patience=1).evaluations < result.evaluations < search(patience=9).evaluations
+    assert search(gradient_patience=1).evaluations < result.evaluations < search(gradient_patience=9).evaluations
 
 
 def test_gradients_need_an_objective_that_has_them(model, examples):
     for objective in ("accuracy", distance_to([1, 1, 1])):
         with pytest.raises(ValueError, match="has no gradients"):
-            BitwiseSearch(CodeScorer(model, examples), full_code_space(3, 12), objective, order="gradient")
+            BitwiseSearch(
+                CodeScorer(model, examples), full_code_space(3, 12), objective=objective, search_order="gradient"
+            )
 
 
 def test_a_budget_of_seconds(monkeypatch):
     clock = itertools.count()
-    monkeypatch.setattr(evaluations.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(trial_runner.time, "monotonic", lambda: next(clock))
     result = BitwiseSearch(
-        None, full_code_space(3, 6), distance_to([5, 5, 5]), [0, 0, 0], order="cyclic", max_seconds=2.5, **QUIET
+        None,
+        full_code_space(3, 6),
+        objective=distance_to([5, 5, 5]),
+        start_codes=[0, 0, 0],
+        search_order="cyclic",
+        max_search_seconds=2.5,
+        **QUIET,
     ).run()
-    assert result.stopped == "max_seconds"
+    assert result.stopped == "max_search_seconds"
     assert (result.evaluations, result.code) == (11, [5, 5, 0])  # the start and two steps
 
 
@@ -328,7 +356,7 @@ def test_pruning_stops_a_code_that_can_only_draw_level(model):
     """By accuracy a start that is always right leaves nothing to win: one batch of examples is enough to see that."""
     rows = answered_by(model, [1, 2, 3], make_examples(30))
     scorer = CodeScorer(model, rows, token_budget=100)
-    search = BitwiseSearch(scorer, full_code_space(3, 12), "accuracy", [1, 2, 3], prune=True, **QUIET)
+    search = BitwiseSearch(scorer, full_code_space(3, 12), objective="accuracy", start_codes=[1, 2, 3], **PRUNED)
     result = search.run()
     assert result.loss == 0 and result.code == [1, 2, 3]
     assert result.pairs_pruned > 0.8 * 33 * 30
@@ -346,7 +374,9 @@ def test_pruning_is_left_out_where_it_saves_nothing(model):
         scorer.prompt_scorer._scores = lambda *args, sizes=sizes, score=score: (
             sizes.append(args[1].sum()) or score(*args)
         )
-        BitwiseSearch(scorer, full_code_space(3, 12), "loss", prune=prune, max_evaluations=60, **QUIET).run()
+        BitwiseSearch(
+            scorer, full_code_space(3, 12), objective="loss", prune=prune, max_evaluations=60, progress=False
+        ).run()
         scorer.sizes = sizes
     assert scorers[0].sizes == scorers[1].sizes
 
@@ -357,9 +387,9 @@ def test_pruning_changes_no_decision(objective, seed, monkeypatch):
     monkeypatch.setattr(pruning, "WORTHWHILE", 0.0)
     model = make_model(seed=seed).eval()
     rows = answered_by(model, [1, 2, 3], make_examples(30, seed))
-    kwargs = {"objective": objective, "start_codes": [[1, 2, 4], [9, 9, 9]], "seed": seed, **QUIET}
+    kwargs = {"objective": objective, "start_codes": [[1, 2, 4], [9, 9, 9]], "seed": seed, "progress": False}
     plain_scorer, scorer = (CodeScorer(model, rows, token_budget=300) for _ in range(2))
-    plain = BitwiseSearch(plain_scorer, full_code_space(3, 12), **kwargs).run()
+    plain = BitwiseSearch(plain_scorer, full_code_space(3, 12), prune=False, **kwargs).run()
     pruned = BitwiseSearch(scorer, full_code_space(3, 12), prune=True, **kwargs).run()
     assert pruned.code == plain.code
     assert pruned.loss == pytest.approx(plain.loss, rel=1e-6)
@@ -380,22 +410,35 @@ def test_pruning_changes_no_decision(objective, seed, monkeypatch):
 # ---------------------------------------------------------------------------------------------------- progress
 
 
-def watched(objective, **kwargs):
+@pytest.fixture
+def bars(monkeypatch):
+    """The bars of the searches to come, as soon as they are shown."""
+    shown = []
+
+    class Noted(callbacks.ProgressBar):
+        def on_search_begin(self, state, control):
+            super().on_search_begin(state, control)
+            shown.append(self.bar)
+
+    monkeypatch.setattr(code_search, "ProgressBar", Noted)
+    return shown
+
+
+def watched(bars, objective, **kwargs):
     """A search, and the bar's (codes shown, total) before every batch."""
     seen = []
 
     def watching(scorer, codes):
-        bar = search._evaluations._bar
-        seen.append((bar.n, bar.total))
+        seen.append((bars[-1].n, bars[-1].total))
         return objective(scorer, codes)
 
-    search = BitwiseSearch(None, full_code_space(4, 6), watching, **kwargs)
+    search = BitwiseSearch(None, full_code_space(4, 6), objective=watching, **kwargs)
     return search, seen
 
 
 @pytest.mark.parametrize("order", ["random", "cyclic"])
-def test_what_is_left_is_exact_once_nothing_better_turns_up(order, capsys):
-    search, seen = watched(distance_to([3, 1, 4, 1]), start_codes=[0, 1, 4, 1], order=order)
+def test_what_is_left_is_exact_once_nothing_better_turns_up(order, bars, capsys):
+    search, seen = watched(bars, distance_to([3, 1, 4, 1]), start_codes=[0, 1, 4, 1], search_order=order)
     result = search.run()
     assert seen[0] == (0, None) and seen[1] == (1, 21)  # the start, and five other values of four positions
     last = next(i for i, e in enumerate(result.trace) if e.value == 0)
@@ -405,31 +448,44 @@ def test_what_is_left_is_exact_once_nothing_better_turns_up(order, capsys):
     assert f"{result.evaluations} of at most {result.evaluations} if none is better [" in bar and "best=0.0000" in bar
 
 
-def test_what_is_left_holds_for_the_coming_starts_too():
+def test_what_is_left_holds_for_the_coming_starts_too(bars):
     def two_optima(scorer, codes):
         return torch.minimum(distance_to([0, 0, 0, 0])(None, codes), 1 + distance_to([5, 5, 5, 5])(None, codes))
 
-    search, seen = watched(two_optima, start_codes=[[0, 0, 0, 0], [5, 5, 5, 5]])
+    search, seen = watched(bars, two_optima, start_codes=[[0, 0, 0, 0], [5, 5, 5, 5]])
     result = search.run()
     assert {total for _, total in seen[1:]} == {result.evaluations} == {2 + 20 + 20}
 
 
-def test_a_budget_bounds_what_is_left():
-    search, seen = watched(distance_to([0, 0, 0, 0]), start_codes=[0, 0, 0, 0], max_evaluations=9)
+def test_a_budget_bounds_what_is_left(bars):
+    search, seen = watched(bars, distance_to([0, 0, 0, 0]), start_codes=[0, 0, 0, 0], max_evaluations=9)
     search.run()
     assert {total for _, total in seen} == {9}
 
 
-def test_codes_of_an_earlier_run_do_not_count_as_speed(tmp_path):
+def test_codes_of_an_earlier_run_do_not_count_as_speed(tmp_path, bars):
     def run(limit):
-        search, seen = watched(distance_to([3, 1, 4, 1]), start_codes=[0, 0, 0, 0], max_evaluations=limit)
+        search, seen = watched(bars, distance_to([3, 1, 4, 1]), start_codes=[0, 0, 0, 0], max_evaluations=limit)
         search.trace_path = tmp_path / "trace.jsonl"
-        search._header = lambda: {}  # there is no model to take fingerprints of
-        return search.run(), search._evaluations._bar
+        search._get_header = lambda: {}  # there is no model to take fingerprints of
+        return search.run(), bars[-1]
 
     run(12)
     result, bar = run(40)
     assert (bar.initial, bar.n) == (12, result.evaluations) and bar.n > 12
+
+
+def test_the_first_time_that_the_bar_shows_is_that_of_all_codes_so_far(bars, capsys):
+    """Shown after the first of many codes that were evaluated together, a bar would take their time for that of one."""
+
+    def slow(scorer, codes):
+        time.sleep(0.01 * len(codes))
+        return distance_to([3, 1, 4, 1])(scorer, codes)
+
+    starts = [[a, b, 0, 0] for a in range(6) for b in range(6)]
+    BitwiseSearch(None, full_code_space(4, 6), objective=slow, start_codes=starts, max_evaluations=72).run()
+    shown = re.findall(r"(\d+) of at most 72 if none is better \[[\d:]+<([\d:?]+)", capsys.readouterr().err)
+    assert dict(shown)["36"] == "00:00"  # 36 codes took 0.36 s: as much again is left
 
 
 # ------------------------------------------------------------------------------------------------------- trace
@@ -443,7 +499,7 @@ def trace_search(path, model, rows, **kwargs):
 
 @pytest.mark.parametrize(
     "kwargs",
-    [{}, {"prune": True}, {"order": "gradient", "candidates": 5}],
+    [{}, {"prune": True}, {"search_order": "gradient", "gradient_candidates": 5}],
     ids=["plain", "prune", "gradient"],
 )
 def test_a_trace_cut_anywhere_is_completed(tmp_path, model, examples, kwargs):
@@ -532,19 +588,47 @@ def test_a_trace_of_something_else_is_refused(tmp_path, model, examples):
         assert path.read_bytes() == before
 
 
-def test_damaged_traces(tmp_path, model, examples):
+@pytest.mark.parametrize("damage", ["a line that is no trial", "bytes that are no text", "two lines are missing"])
+def test_what_is_damaged_in_a_trace_is_evaluated_again(tmp_path, model, examples, damage):
     path = tmp_path / "trace.jsonl"
-    trace_search(path, model, examples)[0].run()
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join([*lines[:3], b'{"start": 0}\n', *lines[4:]]))
-    with pytest.raises(ValueError, match="Line 4 of the trace"):
-        trace_search(path, model, examples)[0].run()
-    path.write_bytes(b"".join([*lines[:3], *lines[5:]]))
-    with pytest.raises(ValueError, match="does not go as this search does"):
-        trace_search(path, model, examples)[0].run()
-    path.write_bytes(b"notes\n")
-    with pytest.raises(ValueError, match="is no search trace"):
-        trace_search(path, model, examples)[0].run()
+    expected = trace_search(path, model, examples)[0].run()
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    other = {
+        "a line that is no trial": [b'{"start": 0}\n', *lines[4:]],
+        "bytes that are no text": [b"\xff\x00\n", *lines[4:]],
+    }
+    path.write_bytes(b"".join([*lines[:3], *other.get(damage, lines[5:])]))
+    again, scorer = trace_search(path, model, examples)
+    result = again.run()
+    assert (result.code, [e.code for e in result.trace]) == (expected.code, [e.code for e in expected.trace])
+    assert scorer.evaluations == expected.evaluations - 2  # the two before the damage are kept
+    assert [json.loads(line)["code"] for line in path.read_bytes().splitlines()[1:]] == [e.code for e in result.trace]
+    _, untouched = again, path.read_bytes()
+    finished, scorer = trace_search(path, model, examples)
+    finished.run()
+    assert scorer.evaluations == 0 and path.read_bytes() == untouched
+
+
+def test_what_is_no_trace_of_this_version_is_left_alone(tmp_path, model, examples):
+    path = tmp_path / "trace.jsonl"
+    for content, message in [
+        (b"notes\n", "is no search trace"),
+        (b'{"model": "a", "data": "b", "objective": "loss"}\n', "was written by an older version"),
+    ]:
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=message):
+            trace_search(path, model, examples)[0].run()
+        assert path.read_bytes() == content
+
+
+def test_a_longer_search_goes_on_from_the_trace_of_a_shorter_one(tmp_path, model, examples):
+    whole = trace_search(tmp_path / "whole", model, examples)[0].run()
+    path = tmp_path / "trace"
+    assert trace_search(path, model, examples, max_evaluations=12)[0].run().stopped == "max_evaluations"
+    longer, scorer = trace_search(path, model, examples)
+    assert [e.code for e in longer.run().trace] == [e.code for e in whole.trace]
+    assert scorer.evaluations == whole.evaluations - 12
 
 
 def test_ctrl_c_leaves_a_result():
@@ -557,7 +641,9 @@ def test_ctrl_c_leaves_a_result():
             raise KeyboardInterrupt
         return distance_to([3, 1, 4])(scorer, codes)
 
-    result = BitwiseSearch(None, full_code_space(3, 6), objective, [0, 0, 0], order="cyclic", **QUIET).run()
+    result = BitwiseSearch(
+        None, full_code_space(3, 6), objective=objective, start_codes=[0, 0, 0], search_order="cyclic", **QUIET
+    ).run()
     assert result.stopped == "interrupted"
     assert result.code == [3, 1, 0]
 
@@ -570,11 +656,11 @@ def test_ctrl_c_leaves_a_result():
     [
         ({"code_space": [[1], []]}, "at least one value for every position"),
         ({"code_space": [[1], [2]]}, "3 positions, but the code space has 2"),
-        ({"order": "best"}, "no order 'best'"),
-        ({"epochs": 0}, "`epochs` must be at least 1"),
+        ({"search_order": "best"}, "no search order 'best'"),
+        ({"search_epochs": 0}, "`search_epochs` must be at least 1"),
         ({"num_starts": 0}, "`num_starts` must be at least 1"),
         ({"max_evaluations": 0}, "`max_evaluations` must be at least 1"),
-        ({"candidates": 0}, "`candidates` must be at least 1"),
+        ({"gradient_candidates": 0}, "`gradient_candidates` must be at least 1"),
         ({"objective": "f1"}, "no objective 'f1'"),
         ({"start_codes": [[0.5, 1, 2]]}, "must be integers"),
     ],
@@ -592,6 +678,8 @@ def test_unlabelled_examples_are_refused(model):
 
 
 def test_an_objective_that_is_not_a_number():
-    search = BitwiseSearch(None, full_code_space(2, 3), lambda _, codes: codes[:, 0] * float("nan"), [0, 0], **QUIET)
+    search = BitwiseSearch(
+        None, full_code_space(2, 3), objective=lambda _, codes: codes[:, 0] * float("nan"), start_codes=[0, 0], **QUIET
+    )
     with pytest.raises(ValueError, match=r"objective of code \[0, 0\] is nan"):
         search.run()

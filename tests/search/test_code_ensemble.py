@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from search import CodeEnsemble, CodeScorer
-from search.code_ensemble import bias_scores, ensemble_vote, kept_codes
+from search.code_ensemble import ensemble_vote
+from search.ensemble_filter import bias_scores, kept_codes
 
 from .conftest import make_examples
 

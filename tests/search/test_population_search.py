@@ -16,26 +16,39 @@ def test_crossing_joins_what_is_good_in_different_codes():
     """Each seed has one position right; without mutation the target can only come from crossing."""
     target = [5, 4, 3, 2]
     seeds = [[5, 0, 0, 0], [0, 4, 0, 0], [0, 0, 3, 0], [0, 0, 0, 2]]
-    result = PopulationSearch(None, full_code_space(4, 6), distance_to(target), seeds, mutation=0.0, **QUIET).run()
-    assert (result.code, result.loss, result.order) == (target, 0.0, "population")
+    result = PopulationSearch(
+        None, full_code_space(4, 6), objective=distance_to(target), start_codes=seeds, mutation_rate=0.0, **QUIET
+    ).run()
+    assert (result.code, result.loss) == (target, 0.0)
     assert {e.code[0] for e in result.trace} == {0, 5}
-    assert result.stopped == "local_optimum"  # all 16 crossings are known
+    assert result.stopped == "exhausted"  # all 16 crossings are known
     assert result.evaluations == len(result.trace) == 16
 
 
 def test_mutation_brings_in_new_values():
     search = PopulationSearch(
-        None, full_code_space(3, 6), distance_to([3, 1, 4]), [[0, 0, 0]], mutation=1.0, max_evaluations=None, **QUIET
+        None,
+        full_code_space(3, 6),
+        objective=distance_to([3, 1, 4]),
+        start_codes=[[0, 0, 0]],
+        mutation_rate=1.0,
+        max_evaluations=None,
+        **QUIET,
     )
     result = search.run()
     assert (result.code, result.loss) == ([3, 1, 4], 0.0)
-    assert result.starts[0].code == [0, 0, 0] and result.best_of_starts[0].loss == 0
+    assert result.start.code == [0, 0, 0]
 
 
 @pytest.mark.parametrize("budget", [2, 9, 50])
 def test_a_budget_of_evaluations(budget):
     search = lambda n: PopulationSearch(  # noqa: E731
-        None, full_code_space(4, 9), distance_to([3, 1, 4, 1]), [[0] * 4, [8] * 4, [5] * 4], max_evaluations=n, **QUIET
+        None,
+        full_code_space(4, 9),
+        objective=distance_to([3, 1, 4, 1]),
+        start_codes=[[0] * 4, [8] * 4, [5] * 4],
+        max_evaluations=n,
+        **QUIET,
     )
     result, longer = search(budget).run(), search(90).run()
     assert result.evaluations == budget and result.stopped == "max_evaluations"
@@ -46,14 +59,15 @@ def test_a_budget_of_evaluations(budget):
 def test_the_default_seeds_are_the_training_codes(model, examples):
     scorer = CodeScorer(model, examples)
     results = [
-        PopulationSearch(scorer, task_code_space(model), generations=3, seed=seed, **QUIET).run() for seed in (1, 1, 2)
+        PopulationSearch(scorer, task_code_space(model), population_generations=3, seed=seed, **QUIET).run()
+        for seed in (1, 1, 2)
     ]
     first = [e.code for e in results[0].trace if e.step == -1]
     assert first == list(dict.fromkeys(map(tuple, model.task_codes().tolist()))) or sorted(first) == sorted(
         map(list, set(map(tuple, model.task_codes().tolist())))
     )
     assert results[0] == results[1] != results[2]
-    assert results[0].loss <= results[0].starts[0].loss == min(e.value for e in results[0].trace if e.step == -1)
+    assert results[0].loss <= results[0].start.loss == min(e.value for e in results[0].trace if e.step == -1)
     assert results[0].stopped == "generations"
 
 
@@ -63,7 +77,9 @@ def test_a_trace_cut_anywhere_is_completed(tmp_path, model, examples):
     def search():
         scorer = CodeScorer(model, examples)
         space = task_code_space(model)
-        return PopulationSearch(scorer, space, children=5, generations=4, trace_path=path, **QUIET), scorer
+        return PopulationSearch(
+            scorer, space, population_children=5, population_generations=4, trace_path=path, **QUIET
+        ), scorer
 
     expected = search()[0].run()
     content = path.read_bytes()
@@ -74,7 +90,12 @@ def test_a_trace_cut_anywhere_is_completed(tmp_path, model, examples):
         assert [e.code for e in result.trace] == [e.code for e in expected.trace] and result.code == expected.code
         assert scorer.evaluations <= len(expected.trace) - max(0, content[:cut].count(b"\n") - 1)
     other = PopulationSearch(
-        CodeScorer(model, examples), task_code_space(model), children=6, generations=4, trace_path=path, **QUIET
+        CodeScorer(model, examples),
+        task_code_space(model),
+        population_children=6,
+        population_generations=4,
+        trace_path=path,
+        **QUIET,
     )
     with pytest.raises(ValueError, match="children: 5 there, 6 here"):
         other.run()
@@ -90,20 +111,22 @@ def test_ctrl_c_leaves_a_result():
             raise KeyboardInterrupt
         return distance_to([3, 1])(scorer, codes)
 
-    result = PopulationSearch(None, full_code_space(2, 9), objective, [[0, 0], [8, 8]], children=3, **QUIET).run()
+    result = PopulationSearch(
+        None, full_code_space(2, 9), objective=objective, start_codes=[[0, 0], [8, 8]], population_children=3, **QUIET
+    ).run()
     assert result.stopped == "interrupted" and result.loss == min(e.value for e in result.trace)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"size": 0}, "`size` must be at least 1"),
-        ({"mutation": 2}, "must be a probability"),
-        ({"seeds": [[1, 2, 3]]}, "3 positions; the code space must list values for as many"),
-        ({"code_space": [[], [1]]}, "lists them for 1"),
+        ({"population_size": 0}, "`population_size` must be at least 1"),
+        ({"mutation_rate": 2}, "must be a probability"),
+        ({"start_codes": [[1, 2, 3]]}, "3 positions, but the code space has 2"),
+        ({"code_space": [[], [1]]}, "at least one value for every position"),
     ],
 )
 def test_wrong_arguments(change, message):
-    arguments = {"code_space": full_code_space(2, 4), "objective": distance_to([1, 1]), "seeds": [[0, 0]]}
+    arguments = {"code_space": full_code_space(2, 4), "objective": distance_to([1, 1]), "start_codes": [[0, 0]]}
     with pytest.raises(ValueError, match=message):
         PopulationSearch(None, **{**arguments, **change})

@@ -12,7 +12,7 @@ from search import (
     PromptScorer,
     PromptTuningResult,
     load_prompt_adapter,
-    prompt_tuning,
+    prompt_adapter,
     save_prompt_adapter,
     tune_prompt,
     vocabulary_prompt,
@@ -255,4 +255,4 @@ def test_an_adapter_that_peft_trained(examples, tmp_path):
 def test_a_folder_without_an_adapter(tmp_path):
     with pytest.raises(ValueError, match="holds no prompt-tuning adapter"):
         load_prompt_adapter(tmp_path)
-    assert prompt_tuning.ADAPTER_WEIGHTS == "adapter_model.safetensors"
+    assert prompt_adapter.ADAPTER_WEIGHTS == "adapter_model.safetensors"

@@ -3,13 +3,16 @@ import json
 import pytest
 
 from search import BitwiseSearchResult, CodeEnsembleResult, TaskCodeSearchResult
-from search.results import EnsembleMember, Evaluation, ScoredCode, TaskCodeRow
+from search.code_ensemble import EnsembleMember
+from search.results import ScoredCode
+from search.task_code_search import TaskCodeRow
+from search.trials import Trial
 
 RESULTS = [
     BitwiseSearchResult(
         code=[1, 2], loss=0.1 + 0.2, objective="loss", evaluations=3, stopped="epochs", starts=[ScoredCode([1, 1], 2.0)],
-        best_of_starts=[ScoredCode([1, 2], 0.1 + 0.2)], positions=[[1, 0]], top=[ScoredCode([1, 2], 0.1 + 0.2)],
-        trace=[Evaluation(0, -1, None, [1, 1], 2.0), Evaluation(0, 0, 1, [1, 3], None, 2.5, 4)],
+        best_of_starts=[ScoredCode([1, 2], 0.1 + 0.2)], positions=[[1, 0]],
+        trace=[Trial(0, -1, None, [1, 1], 2.0), Trial(0, 0, 1, [1, 3], None, 2.5, 4)],
         pairs_pruned=4, seed=3, order="random",
     ),
     TaskCodeSearchResult(
@@ -48,8 +51,8 @@ def damaged(tmp_path, change):
         (lambda data: data.update(extra=1), r"unknown fields \['extra'\]"),
         (lambda data: data.update(loss="low"), "not a valid BitwiseSearchResult.*loss.*float"),
         (lambda data: data.update(code=[1, "2"]), "not a valid BitwiseSearchResult.*item at index 1 in list 'code'"),
-        (lambda data: data["trace"][0].pop("code"), r"missing fields \['code'\].*Evaluation"),
-        (lambda data: data["trace"].append(3), "expected the fields of a Evaluation"),
+        (lambda data: data["trace"][0].pop("code"), r"missing fields \['code'\].*Trial"),
+        (lambda data: data["trace"].append(3), "expected the fields of a Trial"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path, change, message):

@@ -1,0 +1,62 @@
+"""Prompt vectors as a peft adapter, and where they may start."""
+
+import os
+from pathlib import Path
+
+import torch
+from peft import PromptTuningConfig, TaskType
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
+
+from modeling_ctr.checkpoint_name import public_name
+
+from .scoring.processes import is_main_process
+
+# peft's names
+ADAPTER_WEIGHTS, ADAPTER_TENSOR = "adapter_model.safetensors", "prompt_embeddings"
+
+
+def vocabulary_prompt(model: PreTrainedModel, length: int, seed: int) -> torch.Tensor:
+    """A random start `(length, width)`: the embeddings of words drawn at random, as peft's SAMPLE_VOCAB."""
+    embeddings = model.get_input_embeddings().weight
+    words = torch.randint(len(embeddings), (length,), generator=torch.Generator().manual_seed(seed))
+    return embeddings.detach()[words.to(embeddings.device)].float().cpu()
+
+
+def save_prompt_adapter(vectors: torch.Tensor, model: PreTrainedModel, folder: str | os.PathLike) -> None:
+    """Write prompt vectors `(prompt_length, width)` as a peft prompt-tuning adapter, from the main process.
+
+    `PeftModel.from_pretrained(language_model, folder)` loads it, where `language_model` is the one that the vectors
+    were tuned for: `model.backbone` of a CTR model.
+    """
+    if not is_main_process():
+        return
+    folder = Path(folder)
+    language_model = getattr(model, "backbone", model)
+    config = PromptTuningConfig(
+        task_type=TaskType.SEQ_2_SEQ_LM,
+        num_virtual_tokens=len(vectors),
+        token_dim=vectors.shape[1],
+        num_transformer_submodules=1,  # in front of the encoder's input only
+        num_attention_heads=language_model.config.num_attention_heads,
+        num_layers=language_model.config.num_hidden_layers,
+        base_model_name_or_path=public_name(model.name_or_path),
+        inference_mode=True,
+    )
+    config.save_pretrained(str(folder))
+    save_file({ADAPTER_TENSOR: vectors.detach().float().cpu().contiguous()}, folder / ADAPTER_WEIGHTS)
+
+
+def load_prompt_adapter(folder: str | os.PathLike) -> torch.Tensor:
+    """The prompt vectors `(prompt_length, width)` of a peft prompt-tuning adapter, float32, on the CPU.
+
+    Raises:
+        ValueError: The folder holds no such adapter.
+    """
+    path = Path(folder) / ADAPTER_WEIGHTS
+    tensors = load_file(path) if path.is_file() else {}
+    if ADAPTER_TENSOR not in tensors:
+        raise ValueError(
+            f"'{folder}' holds no prompt-tuning adapter of peft ('{ADAPTER_TENSOR}' in {ADAPTER_WEIGHTS})."
+        )
+    return tensors[ADAPTER_TENSOR].float()
