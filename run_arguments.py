@@ -1,8 +1,11 @@
 """The flags of run_ctr.py, besides those of training: model, tasks and searches."""
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any, get_type_hints
 
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from transformers import HfArgumentParser
 
 from command_line.errors import FlagError, one_line
@@ -41,6 +44,11 @@ class ModelArguments:
             "choices": ["auto", "float32", "bfloat16", "float16"],
         },
     )
+
+    def __post_init__(self) -> None:
+        require_at_least(1, self, "code_length", "task_embedding_dim", "code_dim")
+        require_at_least(2, self, "codebook_size")
+        require_text(self, "model_name_or_path", "model_revision")
 
 
 @dataclass
@@ -87,6 +95,15 @@ class TaskArguments:
     )
     max_eval_samples: int | None = field(default=None, metadata={"help": "Evaluate on the first so many rows only."})
     preprocessing_num_workers: int | None = field(default=None, metadata={"help": "Processes to tokenise with."})
+
+    def __post_init__(self) -> None:
+        counts = ("max_source_length", "max_target_length", "max_examples_per_dataset", "max_eval_samples")
+        require_at_least(1, self, *counts, "preprocessing_num_workers")
+        require_text(self, "train_tasks", "tasks", "templates_dir", "data_dir")
+        if not 0 < self.mixing_temperature < math.inf:
+            raise FlagError(
+                f"`--mixing_temperature` must be a number greater than 0, but is {self.mixing_temperature}."
+            )
 
 
 @dataclass
@@ -168,6 +185,26 @@ class SearchArguments:
         metadata={"help": "Only join the reports of these runs' output directories into one, in `output_dir`."},
     )
 
+    def __post_init__(self) -> None:
+        counts = (
+            "num_codes",
+            "search_epochs",
+            "num_starts",
+            "max_evaluations",
+            "tuning_steps",
+            "templates_per_dataset",
+        )
+        require_at_least(1, self, *counts)
+        if self.needs_labels:
+            require_at_least(1, self, "num_shots")
+        if self.needs_votes:
+            require_at_least(1, self, "num_unlabelled")
+        seeds = self.few_shot_seeds
+        if not seeds or len(set(seeds)) < len(seeds) or not all(0 <= seed < 2**32 for seed in seeds):
+            raise FlagError(
+                f"`--few_shot_seeds` must be one or more different numbers from 0 to 2**32 - 1, but is {seeds}."
+            )
+
     @property
     def searches(self) -> SearchSettings:
         """Which searches for codes are asked for, and how."""
@@ -201,17 +238,23 @@ class SearchArguments:
         return self.searches.code_ensemble or self.do_prompt_selection or bool(self.templates_per_dataset)
 
 
-SEARCH_COUNTS = (
-    "num_codes",
-    "search_epochs",
-    "num_starts",
-    "max_evaluations",
-    "tuning_steps",
-    "templates_per_dataset",
-)
-TASK_COUNTS = ("max_source_length", "max_target_length", "max_examples_per_dataset", "max_eval_samples")
-
 Arguments = tuple[ModelArguments, TaskArguments, SearchArguments, CTRTrainingArguments]
+
+
+def require_at_least(least: int, settings: Any, *names: str) -> None:
+    """Raises a FlagError where one of these settings is less; None means a default."""
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and value < least:
+            raise FlagError(f"`--{name}` must be at least {least}, but is {value}.")
+
+
+def require_text(settings: Any, *names: str) -> None:
+    """Raises a FlagError where one of these settings is an empty text, or has one among several."""
+    for name in names:
+        value = getattr(settings, name)
+        if any(not each.strip() for each in (value if isinstance(value, list) else [value]) if each is not None):
+            raise FlagError(f"`--{name}` is empty: name something, or leave it out.")
 
 
 class _Parser(HfArgumentParser):
@@ -285,6 +328,15 @@ def _check(
             f"`--tuning {CODE_TUNING}` starts from the best training code, which `--do_bitwise_search` or "
             "`--do_population_search` finds: give one of them, too."
         )
+    if not training.output_dir.strip():
+        raise FlagError("`--output_dir` is empty: name a folder.")
+    if training.push_to_hub and training.hub_model_id is not None:
+        try:
+            validate_repo_id(training.hub_model_id)
+        except HFValidationError as error:
+            raise FlagError(f"`--hub_model_id` can be no name on the Hub: {one_line(error)}") from error
+    if training.do_train and tasks.streaming and training.max_steps < 1:
+        raise FlagError("`--streaming` does not know how many rows there are: give `--max_steps`, too.")
     if training.do_train and not tasks.train_tasks:
         raise FlagError("`--do_train` needs tasks to train on: name them with `--train_tasks`.")
     held_out = search.finds_codes or search.do_prompt_selection or search.tuning
@@ -297,12 +349,3 @@ def _check(
         )
     if search.tuning and not training.do_eval:
         raise FlagError("`--tuning` is there to be compared with: give `--do_eval`, too.")
-    if not search.few_shot_seeds:
-        raise FlagError("`few_shot_seeds` is empty: give at least one.")
-    at_least_1 = {name: getattr(search, name) for name in SEARCH_COUNTS}
-    at_least_1 |= {name: getattr(tasks, name) for name in TASK_COUNTS}
-    at_least_1["num_shots"] = search.num_shots if search.needs_labels else None
-    at_least_1["num_unlabelled"] = search.num_unlabelled if search.needs_votes else None
-    for name, value in at_least_1.items():
-        if value is not None and value < 1:
-            raise FlagError(f"`--{name}` must be at least 1, but is {value}.")

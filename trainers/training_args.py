@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 import torch
 from transformers import Seq2SeqTrainingArguments
 
+from trainers.argument_bounds import check_as_given, check_bounds
+
 # Learning rates of the paper (section 4.1): stage 1 trains the codebook alone, stage 2 everything.
 STAGE_LEARNING_RATES = {1: 0.01, 2: 0.0001}
 # In stage 1 task embeddings and per-position maps move ten times slower than the code vectors that follow them: with
@@ -91,7 +93,9 @@ class CTRTrainingArguments(Seq2SeqTrainingArguments):
             self.learning_rate = STAGE_LEARNING_RATES[self.stage]
         if self.query_learning_rate is None:
             self.query_learning_rate = self.learning_rate * (STAGE_1_QUERY_RATE if self.stage == 1 else 1)
+        check_as_given(self)
         super().__post_init__()
+        check_bounds(self)
 
     @property
     def device(self) -> torch.device:

@@ -52,7 +52,7 @@ def test_messages_are_one_line(main, code, line, capsys, monkeypatch):
     [
         lambda: errors.os.environ["no such variable"],
         lambda: int("a fault of ours"),
-        lambda: CTRTrainingArguments("out", report_to="no such tracker", use_cpu=True).to_json(),
+        lambda: CTRTrainingArguments("out", optim="no such optimizer", use_cpu=True, report_to="none"),
         failing(OSError(errno.EIO, "the disk is broken")),
         failing(RuntimeError("raised by a test, which is no part of the project")),
     ],

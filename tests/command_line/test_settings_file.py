@@ -34,7 +34,11 @@ def parse(tmp_path):
         ("num_shots: 007", "num_shots", 7),
         ("learning_rate: 1e-2", "learning_rate", 0.01),
         ("learning_rate: 1", "learning_rate", 1),
-        ("lr_scheduler_kwargs: {min_lr: 1e-5}", "lr_scheduler_kwargs", {"min_lr": 1e-5}),
+        (
+            "lr_scheduler_kwargs: {min_lr: 1e-5}\nlr_scheduler_type: cosine_with_min_lr",
+            "lr_scheduler_kwargs",
+            {"min_lr": 1e-5},
+        ),
         ("save_strategy: no", "save_strategy", "no"),
         ("eval_strategy: off", None, "`eval_strategy` is 'off'; choose from no, steps, epoch"),
         ("bf16: no", "bf16", False),
@@ -78,7 +82,7 @@ def test_values_are_what_the_flag_would_take(parse, text, name, value):
 
 
 def test_json_with_tabs_comments_and_keys_given_twice(parse):
-    content = {"num_shots": 8, "lr_scheduler_kwargs": {"min_lr": 1e-5}}
+    content = {"num_shots": 8, "lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": {"min_lr": 1e-5}}
     for text in (json.dumps(content, indent="\t"), json.dumps(content, indent=1) + " # a comment"):
         arguments = parse(text, "json")
         assert (arguments["num_shots"], arguments["lr_scheduler_kwargs"]) == (8, {"min_lr": 1e-5})
