@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap, PowerNorm, hsv_to_rgb, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from scipy.cluster.hierarchy import dendrogram
 
 from codebook_report.analysis import (
     AttributeInformation,
@@ -21,9 +21,11 @@ from codebook_report.analysis import (
     value_owners,
 )
 from codebook_report.search_course import SearchCourse
+from evaluation.plain_text import escape_math
 
-# Cells are numbered up to so many tasks; with more the numbers could not be read.
+# Cells are numbered, and rows named, up to so many tasks; pictures of more are no taller.
 MOST_NUMBERED_TASKS = 80
+MOST_NAMED_TASKS = 400
 MOST_SOURCE_TASKS = 30
 LONGEST_LABEL = 48
 BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#e7e9ee"
@@ -88,10 +90,7 @@ def similarity_figure(codes: np.ndarray, names: Sequence[str]) -> Figure:
     tree_axes, axes = figure.subplots(1, 2, width_ratios=[1, max(3, side / 1.2)], sharey=True)
     tree = clustering(codes)
     if tree is not None:
-        drawn = dendrogram(tree, orientation="left", no_plot=True)
-        # scipy puts leaf i at 5 + 10 i; the rows of the matrix are at i.
-        for depth, leaf in zip(drawn["dcoord"], drawn["icoord"], strict=True):
-            tree_axes.plot(depth, [(y - 5) / 10 for y in leaf], color="#4a5568", linewidth=0.8)
+        tree_axes.add_collection(LineCollection(_branches(tree, order), colors="#4a5568", linewidths=0.8))
     tree_axes.set_xlim(1.02, 0)
     tree_axes.set_xlabel("different", fontsize=8)
     tree_axes.tick_params(left=False, labelleft=False, labelsize=7)
@@ -101,7 +100,7 @@ def similarity_figure(codes: np.ndarray, names: Sequence[str]) -> Figure:
     image = axes.imshow(shares, cmap=SEQUENTIAL, vmin=0, vmax=largest, aspect="auto", interpolation="none")
     axes.set_facecolor(GREY)
     axes.yaxis.set_tick_params(labelleft=False, labelright=True, left=False)
-    axes.set_yticks(range(len(order)), [_short(names[i]) for i in order], fontsize=_font_size(len(order)))
+    _name_rows(axes, [names[i] for i in order])
     axes.set_xticks([])
     axes.set_title("Share of positions with equal values", fontsize=9, loc="left")
     figure.colorbar(image, ax=axes, location="bottom", shrink=0.5, aspect=30, pad=0.01)
@@ -194,15 +193,40 @@ def _matrix_figure(rows: int, columns: int, names: Sequence[str]):
 
 
 def _label(axes, names: Sequence[str], columns: int) -> None:
-    axes.set_yticks(range(len(names)), [_short(name) for name in names], fontsize=_font_size(len(names)))
+    _name_rows(axes, names)
     axes.set_xticks(range(columns), range(1, columns + 1))
     axes.set_xlabel("position")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 
 
+def _name_rows(axes, names: Sequence[str]) -> None:
+    """Rows that are thinner than a letter have no names."""
+    if len(names) > MOST_NAMED_TASKS:
+        axes.set_yticks([])
+    else:
+        axes.set_yticks(range(len(names)), [_short(name) for name in names], fontsize=_font_size(len(names)))
+
+
+def _branches(tree: np.ndarray, order: np.ndarray) -> list[list[tuple[float, float]]]:
+    """A line `(difference, row)` for each node of scipy's tree: from one child up, across, and down to the other.
+
+    scipy's own drawing calls itself for each level, and long chains of equal codes are more levels than Python has.
+    """
+    rows = [*np.argsort(order).astype(float), *np.zeros(len(tree))]
+    depths = np.zeros(len(rows))
+    lines = []
+    for node, (first, second, depth, _) in enumerate(tree, start=len(order)):
+        a, b = int(first), int(second)
+        lines.append([(depths[a], rows[a]), (depth, rows[a]), (depth, rows[b]), (depths[b], rows[b])])
+        rows[node], depths[node] = (rows[a] + rows[b]) / 2, depth
+    return lines
+
+
 def _height(rows: int) -> float:
     """Inches for a matrix of so many rows: less per row, the more there are."""
+    if rows > MOST_NAMED_TASKS:
+        return 30
     return max(1.5, 0.2 * rows if rows <= MOST_NUMBERED_TASKS else 0.1 * rows + 8)
 
 
@@ -211,11 +235,10 @@ def _font_size(rows: int) -> float:
 
 
 def _label_width(names: Sequence[str]) -> float:
-    return 0.07 * max(len(_short(name)) for name in names) + 0.3
+    return 0.07 * max(len(_short(name)) for name in names) + 0.3 if len(names) <= MOST_NAMED_TASKS else 0.3
 
 
 def _short(name: str) -> str:
     """Long names lose their middle: data set and template stand at the ends. No formula, whatever the name holds."""
     half = LONGEST_LABEL // 2
-    short = name if len(name) <= LONGEST_LABEL else f"{name[: half - 1]}…{name[-half:]}"
-    return short.replace("$", r"\$")
+    return escape_math(name if len(name) <= LONGEST_LABEL else f"{name[: half - 1]}…{name[-half:]}")

@@ -70,6 +70,7 @@ def write_codebook_report(
         pairs=analysis.similar_pairs(book.codes, book.labels, LONGEST_TABLE),
         shared=analysis.shared_values(codes, names),
         longest=LONGEST_TABLE,
+        named=len(book.names) <= figures.MOST_NAMED_TASKS,
         information=information,
         by_common=analysis.similarity_by_common_attributes(codes, names, attributes),
         search=None if course is None else _search_summary(course, codes, names),

@@ -1,6 +1,7 @@
 import json
 import re
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,18 @@ def test_hundreds_of_tasks_stay_readable(tmp_path):
     assert "300 more" not in page.read_text()
     assert page.stat().st_size < 6e6
     assert max(len(line) for line in page.read_text().splitlines() if "<td>" in line) < 2000
+
+
+@pytest.mark.slow
+def test_thousands_of_tasks_end_in_seconds(tmp_path):
+    draw = np.random.default_rng(0)
+    names = [f"data set {i % 40}/{i} \udc80" for i in range(2000)]
+    codes = draw.integers(0, 128, (2000, 10))
+    codes[:1500] = codes[0]  # a tree as deep as it is long
+    start = time.process_time()
+    page = write_codebook_report(Codebook("large", names, codes, 2000, 128), tmp_path)
+    assert time.process_time() - start < 60
+    assert "too many tasks to name them" in page.read_text()
 
 
 def test_a_trace_of_another_model(tmp_path):
