@@ -82,7 +82,7 @@ class PositionMaps(nn.Module):
 
 
 def without_autocast(method: Callable) -> Callable:
-    """Of a codebook: under an autocast of the caller's, half precision would give other codes."""
+    """Run a codebook's method outside an autocast of the caller's, where half precision would give other codes."""
 
     @wraps(method)
     def in_float32(self: "TaskCodebook", *args, **kwargs):

@@ -1,5 +1,6 @@
 """Configuration of a CTR model: a seq2seq language model's own config plus the shape of the task codebook."""
 
+from dataclasses import fields
 from textwrap import shorten
 from typing import Any
 
@@ -113,21 +114,30 @@ class CTRConfig(PreTrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any):
-        """As in transformers, but refuses the config of a plain language model, with what to call instead.
+        """As in transformers; the config of a plain language model is wrapped where the tasks to make room for are given.
 
         Raises:
-            ValueError: It is such a config, or a field has a wrong type or is out of its range.
+            ValueError: It is such a config, with neither `task_names` nor `num_tasks` beside it; or a field has a wrong
+                type or is out of its range.
         """
         model_type = config_dict.get("model_type", cls.model_type)
         if model_type != cls.model_type:
-            raise ValueError(
-                f"This is the config of a '{model_type}' model, not of a CTR model; to put a task codebook on a language "
-                "model call `CTRForConditionalGeneration.from_backbone(name_or_path, task_names=[...])`."
-            )
+            if kwargs.get("task_names") is None and kwargs.get("num_tasks") is None:
+                raise ValueError(
+                    f"This is the config of a '{model_type}' model, not of a CTR model; to put a task codebook on a "
+                    "language model call `from_backbone(name_or_path, task_names=[...])` of the CTR model's class."
+                )
+            own = {name: kwargs.pop(name) for name in list(kwargs) if name in cls.own_fields()}
+            config_dict = {"text_config": config_dict, **own}
         try:
             return super().from_dict(config_dict, **kwargs)
         except StrictDataclassError as error:
             raise ValueError(f"The config of the CTR model is wrong: {shorten(str(error), 400)}") from error
+
+    @classmethod
+    def own_fields(cls) -> set[str]:
+        """Get the names of the fields that other models' configs do not have."""
+        return {field.name for field in fields(cls)} - {field.name for field in fields(PreTrainedConfig)}
 
     @property
     def prompt_dim(self) -> int:

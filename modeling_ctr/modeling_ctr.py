@@ -79,6 +79,9 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
         """
         # Not among the arguments above: the Trainer would take a data set's column of that name for it.
         task, prompt = kwargs.pop("task", None), None
+        for name in ("output_attentions", "output_hidden_states"):  # the encoder does not know of the outer config
+            if kwargs.get(name) is None and getattr(self.config, name):
+                kwargs[name] = True
         if encoder_outputs is None:
             batch_size = get_batch_size(input_ids, inputs_embeds)
             prompt = self.task_prompt(batch_size, task_id, task_code, prompt_embeds, task)
@@ -126,7 +129,12 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
         """
         given = {name: kwargs.pop(name, None) for name in ("task_id", "task_code", "prompt_embeds")}
         if kwargs.get("encoder_outputs") is None:
-            batch_size = get_batch_size(inputs, kwargs.get("input_ids"), kwargs.get("inputs_embeds"))
+            texts = [inputs, kwargs.get("input_ids"), kwargs.get("inputs_embeds")]
+            if all(text is None for text in texts) and self.generation_config.bos_token_id is not None:
+                inputs = torch.tensor(
+                    [[self.generation_config.bos_token_id]], device=self.device
+                )  # as transformers has it
+            batch_size = get_batch_size(inputs, *texts)
             # Checked on the CPU, once per call, so that a wrong value gets a message instead of a device assertion.
             given = {name: as_tensor(name, value).cpu() for name, value in given.items() if value is not None}
             kwargs |= self._get_task_tensors(batch_size, task, **given)

@@ -1,6 +1,5 @@
 """What all CTR models share: the parts around the language model, loading, saving and how a call names its task."""
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 from transformers import initialization as init
 
 from .check_codes import check_codes
@@ -81,7 +80,8 @@ class CTRPreTrainedModel(TaskRegistry, PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
-        """As in transformers; also loads a plain language model's checkpoint when given a [`CTRConfig`].
+        """As in transformers; also loads a plain language model's checkpoint, with a new codebook, for a [`CTRConfig`],
+        or for the `task_names` or `num_tasks` to make room for.
 
         Raises:
             OSError: There is no such folder, and the Hub did not give it; or the weight file is truncated or damaged.
@@ -135,10 +135,7 @@ class CTRPreTrainedModel(TaskRegistry, PreTrainedModel):
             OSError: There is no such folder, and the Hub did not give it.
             ValueError: Neither `task_names` nor `num_tasks` is given, or the language model's family is unsupported.
         """
-        own = {field.name for field in dataclasses.fields(CTRConfig)} - {
-            field.name for field in dataclasses.fields(PreTrainedConfig)
-        }
-        config_kwargs = {key: kwargs.pop(key) for key in list(kwargs) if key in own}
+        config_kwargs = {key: kwargs.pop(key) for key in list(kwargs) if key in CTRConfig.own_fields()}
         if config_kwargs.get("task_names") is None and config_kwargs.get("num_tasks") is None:
             raise ValueError("`from_backbone` needs the tasks to make room for: give `task_names` or `num_tasks`.")
         hub_kwargs = {
@@ -210,11 +207,14 @@ class CTRPreTrainedModel(TaskRegistry, PreTrainedModel):
     def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
         self.backbone.set_output_embeddings(new_embeddings)
 
-    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Embedding:
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Embedding:
         """As in transformers; an untied head stays untied and is resized as well."""
         self._keep_untied_head()
-        embeddings = self.backbone.resize_token_embeddings(*args, **kwargs)
-        self.config.text_config.vocab_size = embeddings.num_embeddings
+        # By position: BART has no default for the first.
+        embeddings = self.backbone.resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+        self.config.text_config.vocab_size = self.vocab_size = embeddings.num_embeddings
         return embeddings
 
     def tie_weights(self, *args: Any, **kwargs: Any) -> None:

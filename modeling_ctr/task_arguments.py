@@ -40,7 +40,7 @@ def get_task_tensors(
 
     Args:
         config: Says what is in range.
-        batch_size: Of the inputs.
+        batch_size: Number of inputs.
         device: The codebook's, where the result is.
         task_id: `(batch,)`, or a scalar for the whole batch.
         task_code: `(batch, code_length)`, or `(code_length,)` for the whole batch.

@@ -241,6 +241,9 @@ def test_choice_log_likelihoods(model, tiny_batch):
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "task_id")}
     scores = model.choice_log_likelihoods(choice_ids=choices, **inputs)
     assert scores.shape == (3, 3) and scores[1, 2] == float("-inf")
+    named = {"task": ["ag_news", "glue_mrpc", "glue_qqp"]}
+    texts = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+    assert torch.equal(model.choice_log_likelihoods(choice_ids=choices, **texts, **named), scores)
     for row in range(3):
         for column in range(3):
             labels = choices[row, column][None]
