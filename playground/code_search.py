@@ -1,14 +1,11 @@
 """Searches that tell how far they are and can be stopped, for a page that shows them."""
 
-import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import replace
-from pathlib import Path
 
-from codebook_report.search_course import SearchCourse, read_trace
-from search import OBJECTIVES, BitwiseSearch, CodeScorer, task_code_space
+from codebook_report.search_course import SearchCourse
+from search import BitwiseSearch, CodeScorer, SearchCallback, SearchControl, SearchState, task_code_space
 
 SECONDS_BETWEEN_STEPS = 1.0
 CODES_PER_STEP = 8
@@ -63,34 +60,45 @@ def ensemble_steps(scorer: CodeScorer, stop: threading.Event) -> Iterator[tuple[
         scorer.choice_log_likelihoods(codes[done : done + CODES_PER_STEP])
 
 
+class Watch(SearchCallback):
+    """Lets another thread see how far a search is, and stop it."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self.stop = stop
+        self.state: SearchState | None = None
+
+    def on_step(self, state: SearchState, control: SearchControl) -> None:
+        """Show the state; end the search where it is asked to stop."""
+        self.state = state
+        control.should_stop = self.stop.is_set()
+
+    def get_course(self) -> SearchCourse | None:
+        """Copy the course so far; None before a code has a value."""
+        if self.state is None or self.state.best is None:
+            return None
+        best = self.state.best  # first: the trials, which go on growing, then hold it
+        return SearchCourse(list(self.state.trials), self.state.objective, best.code, best.loss)
+
+
 def bitwise_steps(scorer: CodeScorer, max_evaluations: int, stop: threading.Event) -> Iterator[SearchCourse]:
-    """Run a Bitwise Search beside this generator, which yields its course so far, and at last all of it."""
-    objective = OBJECTIVES["normalized_loss"]
+    """Run a Bitwise Search beside this generator, which yields its course so far, and at last all of it.
 
-    def terms(*args):
-        if stop.is_set():
-            raise KeyboardInterrupt  # which the search answers with the best code so far
-        return objective.terms(*args)
-
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as pool:
-        trace_path = Path(folder) / "trace.jsonl"
-        search = BitwiseSearch(
-            scorer,
-            task_code_space(scorer.model),
-            objective=replace(objective, terms=terms),
-            prune=False,
-            max_evaluations=max_evaluations,
-            trace_path=trace_path,
-            progress=False,
-        )
+    Raises:
+        ValueError: `stop` was set before it began.
+    """
+    if stop.is_set():
+        raise ValueError("The search was stopped before it had evaluated any code.")
+    watch = Watch(stop)
+    search = BitwiseSearch(
+        scorer, task_code_space(scorer.model), max_evaluations=max_evaluations, callbacks=[watch], progress=False
+    )
+    with ThreadPoolExecutor(1) as pool:
         running = pool.submit(search.run)
         try:
             while not wait([running], SECONDS_BETWEEN_STEPS).done:
-                if trace_path.exists() and trace_path.read_bytes().count(b"\n") > 1:
-                    yield read_trace(trace_path)
+                if (course := watch.get_course()) is not None:
+                    yield course
             result = running.result()
-        except KeyboardInterrupt:
-            raise ValueError("The search was stopped before it had evaluated any code.") from None
         finally:
             stop.set()  # also when the page is closed
     yield SearchCourse(result.trace, result.objective, result.code, result.loss)
