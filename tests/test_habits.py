@@ -79,3 +79,21 @@ def test_mypy_checks_every_package_one_way_or_the_other(tools):
     ours |= set(get_setup()["options"]["py_modules"].split())
     assert {module.removesuffix(".*") for module in lenient} <= ours
     assert {"task_codes", "playground"} <= ours - {module.removesuffix(".*") for module in lenient}
+
+
+def test_contributing_names_what_is_there():
+    page = (REPOSITORY / "CONTRIBUTING.md").read_text()
+    paths = [name for name in re.findall(r"`([\w./]+)`", page) if "/" in name or name.endswith((".py", ".txt", ".md"))]
+    assert len(paths) > 20
+    assert [path for path in paths if not (REPOSITORY / path).exists()] == []
+    targets = set(re.findall(r"\bmake ([\w-]+)", page))
+    assert {"test", "quality", "format", "test-oldest"} <= targets and all(map(get_recipe, targets))
+    for folder in REPOSITORY.iterdir():  # a new package has its line
+        assert not (folder / "__init__.py").is_file() or f"`{folder.name}/`" in page, folder.name
+
+
+def test_the_changelog_knows_the_version():
+    import task_codes
+
+    versions = re.findall(r"^## (.+)$", (REPOSITORY / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert versions[:2] == ["Unreleased", task_codes.__version__] or versions[0] == task_codes.__version__
