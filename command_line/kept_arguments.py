@@ -39,12 +39,14 @@ def keep_arguments(output_dir: Path, *arguments: Any) -> None:
         arguments: Dataclasses; `TrainingArguments` without their secrets.
 
     Raises:
-        ValueError: Some argument was another in the run whose results are there.
+        ValueError: Some argument was another in the run whose results are there, or `output_dir` is a file.
     """
     now: dict[str, Any] = {}
     for part in arguments:
         now |= part.to_dict() if isinstance(part, TrainingArguments) else asdict(part)
     now = json.loads(json.dumps(now, default=str))
+    if output_dir.exists() and not output_dir.is_dir():
+        raise ValueError(f"`output_dir` is '{output_dir}', which is a file: name a folder.")
     path = output_dir / ARGUMENTS_NAME
     before = _kept_arguments(path)
     for name in sorted(set(before) & set(now) - FREE_ARGUMENTS):

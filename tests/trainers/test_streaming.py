@@ -137,15 +137,16 @@ import sys
 import time
 from transformers import TrainerCallback
 import run_ctr
+from command_line import training
 from trainers import streaming
 streaming.BUFFER_SIZE = 64
 class Slow(TrainerCallback):
     def on_step_end(self, *args, **kwargs):
         time.sleep(0.05)
-class Trainer(run_ctr.CTRTrainer):
+class Trainer(training.CTRTrainer):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, callbacks=[Slow()], **kwargs)
-run_ctr.CTRTrainer = Trainer
+training.CTRTrainer = Trainer
 for output_dir in sys.argv[1].split(","):
     run_ctr.main([*sys.argv[2:], "--output_dir", output_dir])
 """
