@@ -4,14 +4,17 @@
 `training_mixture` does that for many tasks at once, `few_shot_split` draws a few rows.
 """
 
-from .data import DataError, DataSource, SplitRows, load_rows
+from .data import SplitRows, load_rows
+from .data_source import DataSource
+from .errors import DataError, TemplateError
 from .features import FeatureBuilder, check_tokenizer
 from .few_shot import FewShotSplit, assert_disjoint, few_shot_split
 from .labelled_rows import has_answer, sample_rows, select_tasks_with_answers
 from .mixture import mixture_counts, streaming_mixture, training_mixture
 from .mixtures import T0_HELD_OUT, T0_TRAINING, expand_mixtures
 from .task import PROMPTED_TEMPLATES, SHIPPED_TEMPLATES, Example, Task, load_tasks, select_tasks
-from .template import Template, TemplateError, load_template_file
+from .template import Template
+from .template_file import load_template_file
 
 __all__ = [
     "PROMPTED_TEMPLATES",

@@ -28,9 +28,8 @@ from datasets import Dataset, Features, IterableDataset, List, Value
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from .data import DataError
+from .errors import DataError, TemplateError
 from .task import Example, Task
-from .template import TemplateError
 
 logger = logging.get_logger(__name__)
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from datasets import Dataset
 
-from .data import DataError, SplitRows
+from .data import SplitRows
+from .errors import DataError
 from .task import Task
 
 

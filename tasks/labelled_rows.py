@@ -7,7 +7,7 @@ from typing import Any
 from datasets import Dataset
 from transformers.utils import logging
 
-from .data import DataError
+from .errors import DataError
 from .task import Task
 
 logger = logging.get_logger(__name__)

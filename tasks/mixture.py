@@ -14,7 +14,7 @@ import datasets
 from datasets import Dataset, IterableDataset, concatenate_datasets, interleave_datasets
 from tqdm import tqdm
 
-from .data import DataError
+from .errors import DataError
 from .features import FeatureBuilder
 from .task import Task
 

@@ -15,9 +15,8 @@ Task ids are positions in the expanded list, so these lists only ever grow at th
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from .data import has_rows
+from .template_file import read_yaml
 
 T0_TRAINING = (
     "adversarial_qa/dbidaf",
@@ -135,10 +134,7 @@ def _scenes(held_out: bool) -> list[str]:
 def _names_in(path: Path) -> list[str]:
     if not path.is_file():
         raise ValueError(f"There is no mixture file {path}.")
-    try:
-        names = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not readable YAML: {error}") from error
+    names = read_yaml(path)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"{path} is not a mixture: it must be a YAML list of names of data sets, tasks and mixtures.")
     return names

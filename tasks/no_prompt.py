@@ -20,17 +20,16 @@ import jinja2
 import yaml
 from jinja2 import meta, nodes
 
-from .data import resolved_data
+from .data_source import resolve_data
 from .jinja_source import UnsupportedSyntax, source_of
 from .template import (
     ANSWER_CHOICES,
     SEPARATOR,
     Template,
-    TemplateFile,
-    load_template_file,
     names_in_target,
     parse_jinja,
 )
+from .template_file import TemplateFile, load_template_file
 
 # Methods that templates call for what they do to a list or mapping, inside `{{ }}` or `{% set _ = ... %}`.
 _MUTATORS = frozenset({"append", "extend", "insert", "update", "pop", "remove", "setdefault"})
@@ -479,7 +478,7 @@ def write_template_file(path: str | Path, source: TemplateFile, templates: Seque
     if source.subsets != (None,):
         content["subset"] = source.subsets[0] if len(source.subsets) == 1 else list(source.subsets)
     if source.data:
-        content["data"] = resolved_data(source)
+        content["data"] = resolve_data(source)
     content["templates"] = {
         template.name: {
             **({} if template.answer_choices is None else {"answer_choices": template.answer_choices}),

@@ -7,7 +7,9 @@ rows are those of the folder `P3/<subset>` in the user's folder of rows, or else
 
 from pathlib import Path
 
-from .data import DataError, DataSource, load_rows
+from .data import load_rows
+from .data_source import DataSource
+from .errors import DataError
 from .template import ANSWER_CHOICES, Template
 
 PREFIX = "P3/"

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .data import DataSource, data_source
+from .data_source import DataSource, get_data_source
+from .errors import TemplateError
 from .mixtures import expand_mixtures, mixture_names
 from .p3 import PREFIX as P3
 from .p3 import p3_source, p3_template
-from .template import Template, TemplateError, load_template_file
+from .template import Template
+from .template_file import load_template_file
 
 SHIPPED_TEMPLATES = Path(__file__).parent / "templates"
 PROMPTED_TEMPLATES = Path(__file__).parent / "prompted_templates"
@@ -117,7 +119,7 @@ def load_tasks(*places: str | Path) -> dict[str, Task]:
         below = {task.dataset: task.source for task in tasks.values()}
         layer: dict[str, Task] = {}
         origin: dict[str, Path] = {}
-        paths = sorted(place.rglob("*.yaml")) if place.is_dir() else [place]
+        paths = _find_template_files(place) if place.is_dir() else [place]
         if not paths or not paths[0].is_file():
             raise TemplateError(f"There are no template files (*.yaml) at {place}.")
         for path in paths:
@@ -131,7 +133,7 @@ def load_tasks(*places: str | Path) -> dict[str, Task]:
                 if dataset in below and not template_file.data:
                     source = below[dataset]
                 else:
-                    source = data_source(template_file, subset)
+                    source = get_data_source(template_file, subset)
                 for template in template_file.templates:
                     name = f"{dataset}/{template.name}"
                     if name in layer:
@@ -140,6 +142,12 @@ def load_tasks(*places: str | Path) -> dict[str, Task]:
                     origin[name] = path
         tasks = {name: task for name, task in tasks.items() if name not in layer} | layer
     return tasks
+
+
+def _find_template_files(folder: Path) -> list[Path]:
+    """YAML files at any depth, without the hidden files and folders that editors leave beside them."""
+    found = (path.relative_to(folder) for path in folder.rglob("*.yaml"))
+    return sorted(folder / path for path in found if not any(part.startswith(".") for part in path.parts))
 
 
 def select_tasks(

@@ -1,26 +1,9 @@
 """Templates in the PromptSource format: what turns one row of a data set into input, target and answer choices.
 
-A template file is YAML::
-
-    dataset: super_glue
-    subset: rte                      # optional; a list makes the same templates serve several subsets
-    data: {...}                      # optional, ours: where the rows come from, see tasks/data.py
-    templates:
-      premise_hypothesis_yes_no: !Template
-        name: premise_hypothesis_yes_no
-        answer_choices: yes ||| no
-        jinja: |-
-          {{premise}}
-          {{hypothesis}} ||| {% if label != -1 %}{{answer_choices[label]}}{% endif %}
-        metadata: !TemplateMetadata
-          original_task: true
-
 ``jinja`` renders to ``input ||| target``; ``answer_choices`` (optional) renders per row to choices separated by
 ``|||``. An empty target means that the row has no label, an empty input that the template does not apply to the row.
 Data sets mark a missing label by -1 or by nothing: of these ``answer_choices[label]`` gives an empty text, and not the
 last choice or an error as in PromptSource. A field without a value renders to an empty text, and not to "None".
-The tags, ``name`` (the key stands in for it), ``id``, ``reference`` and ``metadata`` may be left out. Files of the
-PromptSource collection (https://github.com/bigscience-workshop/promptsource) load unchanged.
 
 Templates are rendered in Jinja's sandbox, and what they refer to must exist: a missing field is an error, not an empty
 string.
@@ -32,15 +15,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
-import yaml
 from jinja2 import meta, nodes, pass_context
 from jinja2.runtime import StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 from jinja2.utils import missing
+
+from .errors import TemplateError
 
 SEPARATOR = "|||"
 # Stands for "|||" inside a row's own text while it is rendered. PromptSource's constant: some of its templates
@@ -51,10 +34,6 @@ ANSWER_CHOICES = "answer_choices"
 _ASKED = ("question", "hypothesis")
 # Key of the random generator in a rendering context; the leading space keeps it apart from every field name.
 _RANDOM = " random"
-
-
-class TemplateError(ValueError):
-    """A template file that cannot be read, or a template that fails on a row."""
 
 
 class _Choices(list):
@@ -296,86 +275,3 @@ class Template:
         except Exception as error:
             fields = ", ".join(row)
             raise TemplateError(f"template {self.name!r} fails: {error} (the row's fields: {fields}).") from error
-
-
-@dataclass(frozen=True)
-class TemplateFile:
-    """What one YAML file says.
-
-    Args:
-        path: The file.
-        dataset: Name of the data set.
-        subsets: The subsets that the templates serve; `(None,)` where the data set has none.
-        templates: In the file's order.
-        data: Where the rows come from, as it stands in the file (tasks/data.py reads it); empty for the Hub's data
-            set of that name.
-    """
-
-    path: Path
-    dataset: str
-    subsets: tuple[str | None, ...]
-    templates: tuple[Template, ...]
-    data: Mapping[str, Any]
-
-
-# The C loader reads the 279 files of PromptSource ten times faster; both are safe loaders.
-class _TemplateLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """Safe YAML plus PromptSource's two tags, read as plain mappings; any other tag and repeated keys are refused."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [key.value for key, _ in node.value]
-        for number, (key, _) in enumerate(node.value):
-            if key.value in keys[:number]:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"the key {key.value!r} stands there twice", problem_mark=key.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
-for _tag in ("!Template", "!TemplateMetadata"):
-    _TemplateLoader.add_constructor(_tag, lambda loader, node: loader.construct_mapping(node, deep=True))
-
-
-def load_template_file(path: str | Path) -> TemplateFile:
-    """Reads a template file.
-
-    Raises:
-        TemplateError: It is not such a file; the message says what is wrong with it.
-    """
-    path = Path(path)
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_TemplateLoader)
-    except yaml.YAMLError as error:
-        raise TemplateError(f"{path} is not readable YAML: {error}") from error
-    if not isinstance(content, dict) or "dataset" not in content or not isinstance(content.get("templates"), dict):
-        raise TemplateError(f"{path} is not a template file: it needs the keys 'dataset' and 'templates' (a mapping).")
-    unknown = sorted(set(content) - {"dataset", "subset", "data", "templates"})
-    if unknown:
-        raise TemplateError(f"{path} has unknown keys {unknown}; known are dataset, subset, data and templates.")
-    data = content.get("data") or {}
-    if not isinstance(data, dict):
-        raise TemplateError(f"{path}: 'data' must be a mapping, such as {{data_files: {data!r}}}, not {data!r}.")
-    subset = content.get("subset")
-    subsets = tuple(map(str, subset)) if isinstance(subset, list) else (None if subset is None else str(subset),)
-    templates = tuple(_template(path, key, entry) for key, entry in content["templates"].items())
-    names = Counter(template.name for template in templates)
-    repeated = [name for name, count in names.items() if count > 1]
-    if repeated:
-        raise TemplateError(f"{path} has more than one template named {repeated[0]!r}; names must be unique.")
-    return TemplateFile(path, str(content["dataset"]), subsets, templates, data)
-
-
-def _template(path: Path, key: Any, entry: Any) -> Template:
-    if not isinstance(entry, dict) or not isinstance(entry.get("jinja"), str):
-        raise TemplateError(f"{path}: template {key!r} needs a 'jinja' text.")
-    choices = entry.get(ANSWER_CHOICES)
-    if choices is not None and not isinstance(choices, str):
-        raise TemplateError(f"{path}: answer_choices of template {key!r} must be one text, 'first ||| second'.")
-    return Template(
-        name=str(entry.get("name", key)).strip(),
-        jinja=entry["jinja"],
-        answer_choices=choices,
-        id=str(entry.get("id", key)),
-        reference=str(entry.get("reference") or ""),
-        metadata=entry.get("metadata") or {},
-    )

@@ -3,7 +3,9 @@ import json
 
 import pytest
 
-from tasks.data import DataError, DataSource, load_rows
+from tasks.data import load_rows
+from tasks.data_source import DataSource
+from tasks.errors import DataError
 from tasks.task import load_tasks
 
 ROWS = [{"text": f"row {i}", "label": i % 2} for i in range(6)]

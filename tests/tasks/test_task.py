@@ -133,3 +133,20 @@ def test_for_training_a_target_need_not_be_among_the_choices():
     with pytest.raises(TemplateError, match="'yes.' is not among the answer choices"):
         task.example(row)
     assert task.example(row, check_answer=False) == Example("is it", "yes.", ["no", "yes"], None)
+
+
+def test_files_that_editors_leave_beside_templates_are_not_read(folder):
+    for name in ("._b.yaml", ".ipynb_checkpoints/b-checkpoint.yaml"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"\x00\x05\xff")
+    assert len(load_tasks(folder)) == 6
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+def test_a_template_file_of_another_encoding_is_named(folder, encoding):
+    path = folder / "b.yaml"
+    path.write_bytes(path.read_text().replace("one", "é").encode(encoding))
+    with pytest.raises(TemplateError, match=r"b\.yaml is not UTF-8.*: save it as UTF-8\."):
+        load_tasks(folder)
+    path.write_bytes(path.read_bytes().decode(encoding).encode("utf-8-sig"))
+    assert "birds/é" in load_tasks(folder)

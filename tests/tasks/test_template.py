@@ -2,8 +2,10 @@ import collections
 
 import pytest
 
+from tasks.errors import TemplateError
 from tasks.task import load_tasks
-from tasks.template import Template, TemplateError, load_template_file
+from tasks.template import Template
+from tasks.template_file import load_template_file
 
 
 def test_renders_input_target_and_choices_of_the_row():
