@@ -1,5 +1,6 @@
 """What the documentation shows is run, with a tiny model and rows of its own in place of real ones."""
 
+import importlib.util
 import json
 import os
 import random
@@ -36,6 +37,13 @@ def test_the_command_reference_is_that_of_the_code():
         check=True,
     )
     assert (REPOSITORY / "docs/commands.md").read_text() == made.stdout, "run `python docs/make_commands.py`"
+
+
+def test_the_picture_is_that_of_its_script():
+    spec = importlib.util.spec_from_file_location("make_picture", REPOSITORY / "docs/make_picture.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert (REPOSITORY / "docs/idea.svg").read_text() == script.draw_picture(), "run `python docs/make_picture.py`"
 
 
 @pytest.fixture
