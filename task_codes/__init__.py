@@ -14,6 +14,8 @@ if TYPE_CHECKING:  # for type checkers and editors, which follow no lookup at ru
     from modeling_ctr import load_task_code as load_task_code
     from modeling_ctr import push_task_code as push_task_code
     from modeling_ctr import save_task_code as save_task_code
+    from prediction import TaskClassifier as TaskClassifier
+    from prediction import TaskSolver as TaskSolver
     from search import BitwiseSearch as BitwiseSearch
     from search import CodeEnsemble as CodeEnsemble
     from search import CodeScorer as CodeScorer
@@ -37,6 +39,8 @@ _MODULES = {
     "load_task_code": "modeling_ctr",
     "push_task_code": "modeling_ctr",
     "save_task_code": "modeling_ctr",
+    "TaskClassifier": "prediction",
+    "TaskSolver": "prediction",
     "BitwiseSearch": "search",
     "CodeEnsemble": "search",
     "CodeScorer": "search",

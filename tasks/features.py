@@ -144,6 +144,27 @@ class FeatureBuilder:
             )
         return features if len(known) == len(features) else features.select(known)
 
+    def encode(self, task: Task, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Make features of rows in memory, one of each, labeled or not; for predictions, without `datasets`' files.
+
+        Args:
+            task: Renders the rows.
+            rows: At least one; all with the same fields.
+
+        Returns:
+            The columns of `evaluation`, as a dict for each row.
+
+        Raises:
+            TemplateError: The template fails on a row, or shows nothing of it.
+        """
+        batch = {name: [row[name] for row in rows] for name in rows[0]}
+        make = self._features_of(task, -1, evaluation=True)
+        columns = make(batch, range(len(rows)), keep_unlabeled=True)
+        if len(columns["row"]) < len(rows):
+            empty = min(set(range(len(rows))) - set(columns["row"]))
+            raise TemplateError(f"Task {task.name!r}: row {empty} is empty; leave it out.")
+        return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
     def _build(self, task: Task, rows: Dataset, task_id: int, evaluation: bool) -> Dataset:
         columns = dict(_TRAINING_FEATURES)
         if evaluation:
@@ -237,13 +258,15 @@ def _batch_features(
     max_source_length: int,
     max_target_length: int,
     evaluation: bool,
+    keep_unlabeled: bool = False,
 ) -> dict[str, list]:
     kept: list[tuple[int, dict[str, Any], Example]] = []
     names = list(batch)
     for index, values in zip(indices, zip(*batch.values(), strict=True), strict=True):
         row = dict(zip(names, values, strict=True))
         example = task.example(row, index, check_answer=False)
-        if example is not None and (example.target_text or (evaluation and task.has_choices)):
+        unlabeled_too = keep_unlabeled or (evaluation and task.has_choices)
+        if example is not None and (example.target_text or unlabeled_too):
             kept.append((index, row, example))
 
     inputs = _tokenize(tokenizer, [example.input_text for _, _, example in kept])

@@ -46,7 +46,8 @@ class CodeScorer:
                 f"A CodeScorer needs a CTR model, but got a {type(model).__name__}. Use PromptScorer for other models."
             )
         self.model = model
-        self.prompt_scorer = PromptScorer(model, examples, token_budget, autocast_dtype, progress)
+        self._examples = list(examples)
+        self.prompt_scorer = PromptScorer(model, self._examples, token_budget, autocast_dtype, progress)
         self._gold: dict[Key, torch.Tensor] = {}  # (num_examples,), NaN where not yet known
         self._choices: dict[Key, torch.Tensor] = {}  # (num_examples, max_choices)
         self._run_with: set[Key] = set()
@@ -67,6 +68,17 @@ class CodeScorer:
     def require_answers(self, what: str) -> torch.LongTensor:
         """The gold choice of every example, `(num_examples,)`. Raises a ValueError where one is unknown."""
         return self.prompt_scorer.require_answers(what)
+
+    def select(self, examples: Sequence[int]) -> "CodeScorer":
+        """A scorer of some of the examples, by number, that knows of them what is known by now."""
+        chosen = torch.as_tensor(examples)
+        rows = [self._examples[number] for number in examples]
+        scorer = CodeScorer(self.model, rows, autocast_dtype=self.prompt_scorer.autocast_dtype)
+        scorer._gold = {key: losses[chosen] for key, losses in self._gold.items()}
+        if self.has_choices:
+            width = scorer.prompt_scorer.max_choices
+            scorer._choices = {key: scores[chosen, :width] for key, scores in self._choices.items()}
+        return scorer
 
     # -------------------------------------------------------------------------------------------- by code
 

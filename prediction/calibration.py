@@ -1,0 +1,86 @@
+"""Probabilities of answers that can be taken at their word: a temperature and a prior, fitted on a few labeled rows."""
+
+from dataclasses import dataclass
+
+import torch
+from scipy.optimize import minimize_scalar
+
+from modeling_ctr.task_details import TaskDetails
+
+# Between these the temperature is looked for.
+LOWEST, HIGHEST = 0.05, 100.0
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A correction of answers' log-likelihoods.
+
+    Attributes:
+        temperature: Divisor of the log-likelihoods.
+        prior: Share that the model gives each answer beyond what is due, adding up to 1; its probabilities are divided by
+            it. None for none.
+    """
+
+    temperature: float = 1.0
+    prior: list[float] | None = None
+
+    @classmethod
+    def of_details(cls, details: TaskDetails, same_choices: bool = True) -> "Calibration":
+        """The one that was fitted when the task was learned; without its prior where rows have choices of their own."""
+        return cls(details.temperature or 1.0, details.prior if same_choices else None)
+
+    def log_probabilities(self, scores: torch.Tensor) -> torch.DoubleTensor:
+        """Log-likelihoods `(..., num_choices)`, -inf where there is no choice, to log-probabilities among the choices."""
+        values = scores.double().log_softmax(-1)
+        if self.prior is not None:
+            values = values - torch.tensor(self.prior, dtype=torch.float64).log()
+        return (values / self.temperature).log_softmax(-1)
+
+
+def fit_calibration(scores: torch.Tensor, answers: torch.LongTensor, with_prior: bool = True) -> Calibration:
+    """Fit a temperature, by the likelihood of the right answers, and a prior, by how often each answer is given.
+
+    The prior makes the mean probability of each answer what its share among the right ones is (both with one row of
+    equal shares added, so that an answer that is never right keeps some); after it, one number is left to fit.
+
+    Args:
+        scores: Log-likelihoods `(n, num_choices)` of rows that the prompt was not searched on, -inf where a row has fewer
+            choices.
+        answers: `(n,)`, the right ones.
+        with_prior: Whether choices mean the same in all rows, so that a prior makes sense.
+    """
+    prior = None
+    if with_prior:
+        num_choices = scores.shape[1]
+        given = scores.double().softmax(1).sum(0) + 1 / num_choices
+        due = torch.bincount(answers, minlength=num_choices) + 1 / num_choices
+        ratio = given / due
+        prior = (ratio / ratio.sum()).tolist()
+
+    def loss(log_temperature: float) -> float:
+        temperature = float(torch.tensor(log_temperature).exp())
+        values = Calibration(temperature, prior).log_probabilities(scores)
+        return -values.gather(1, answers[:, None]).mean().item()
+
+    low, high = torch.tensor([LOWEST, HIGHEST]).log().tolist()
+    best = minimize_scalar(loss, bounds=(low, high), method="bounded")
+    return Calibration(float(torch.tensor(best.x).exp()), prior)
+
+
+def expected_calibration_error(probabilities: torch.Tensor, answers: torch.LongTensor, bins: int = 10) -> float:
+    """Mean distance between confidence and accuracy over bins of equal width (Guo et al., 2017).
+
+    Args:
+        probabilities: `(n, num_choices)`.
+        answers: `(n,)`, the right ones.
+        bins: Number of bins of the confidence, the largest probability of a row.
+    """
+    confidence, predicted = probabilities.max(1)
+    correct = (predicted == answers).double()
+    number = (confidence * bins).long().clamp(max=bins - 1)
+    error = 0.0
+    for each in range(bins):
+        chosen = number == each
+        if chosen.any():
+            error += abs(float((correct[chosen] - confidence[chosen]).sum()))
+    return error / len(answers)

@@ -1,0 +1,385 @@
+"""Text in, answers out: a CTR model and its tokenizer that learn a task from a few examples and answer texts."""
+
+import copy
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from modeling_ctr import CTRConfig, CTRForConditionalGeneration
+from modeling_ctr.task_details import TaskDetails
+from search.config import SearchConfig, get_config
+from tasks import FeatureBuilder
+from tasks.features import check_tokenizer
+from trainers.hub import push_to_hub, save_for_hub
+
+from .calibration import Calibration
+from .fit_result import FitResult
+from .fitting import Fitting
+from .labels import Label
+from .methods import FoundPrompt, check_method
+from .predictor import Predictor, Question
+from .task_examples import make_examples
+from .task_texts import Text, listed_choices, listed_texts, make_task
+
+logger = logging.get_logger(__name__)
+
+MAX_SOURCE_LENGTH, MAX_TARGET_LENGTH = 384, 32
+
+
+class TaskSolver:
+    """Learns tasks from a few texts and answers further ones, with one model for all of them.
+
+    Args:
+        model: A CTR model.
+        tokenizer: The tokenizer that it was trained with.
+
+    Raises:
+        ValueError: The model is no CTR model, or the tokenizer does not fit it.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase):
+        self.model = _own_class(model).eval()
+        self.tokenizer = tokenizer
+        check_tokenizer(tokenizer, self.model.get_input_embeddings().num_embeddings)
+        self._last_task: str | None = None
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | os.PathLike, **kwargs: Any) -> "TaskSolver":
+        """Load a model and its tokenizer from a folder or the Hub, onto the accelerator if there is one.
+
+        Args:
+            name_or_path: Folder, or name on the Hub.
+            **kwargs: For the model's `from_pretrained`, such as `dtype`, `device_map`, `revision` or `token`.
+
+        Raises:
+            OSError: There is no such folder, and the Hub did not give it.
+            ValueError: It is no CTR model, or its tokenizer does not fit it.
+        """
+        model = CTRForConditionalGeneration.from_pretrained(name_or_path, **kwargs)
+        hub = {name: kwargs[name] for name in ("revision", "token", "cache_dir", "local_files_only") if name in kwargs}
+        tokenizer = AutoTokenizer.from_pretrained(name_or_path, **hub)
+        if "device_map" not in kwargs and torch.accelerator.is_available():
+            model.to(torch.accelerator.current_accelerator())
+        return cls(model, tokenizer)
+
+    def fit(
+        self,
+        texts: Sequence[Text],
+        labels: Sequence[Label] | None = None,
+        *,
+        name: str,
+        answers: Mapping[Label, str] | Sequence[str] | None = None,
+        choices: Sequence[Sequence[str]] | None = None,
+        targets: Sequence[str] | None = None,
+        template: str | None = None,
+        method: str = "auto",
+        config: SearchConfig | None = None,
+        folds: int = 4,
+        calibrate: bool = False,
+        seed: int = 42,
+        tuning_steps: int = 100,
+        max_source_length: int = MAX_SOURCE_LENGTH,
+        max_target_length: int = MAX_TARGET_LENGTH,
+        progress: bool = True,
+        **overrides: Any,
+    ) -> FitResult:
+        """Learn a task from a few examples. The weights stay as they are; the model knows one task more.
+
+        Args:
+            texts: Texts of the examples: strings, or rows of several fields.
+            labels: Label of each text: strings, numbers or booleans; with `choices`, the right one or its position. None
+                to learn without labels, by Code Ensemble.
+            name: Name of the task. An added task of that name is replaced.
+            answers: Text that stands for each label (verbalizer), as a mapping, or a list in the order of the sorted
+                labels; by default the label's own text. Without labels, the texts to choose between.
+            choices: Texts to choose between, for each text, where they differ (multiple choice).
+            targets: Text to write for each text, for a free-form task, in place of `labels`.
+            template: Jinja source of the input, such as "{{premise}} {{hypothesis}}", or of "input ||| target" as
+                `tasks.Template` takes it. By default the fields, each on a line.
+            method: Name of a method, or "auto" for the one that does best on held-out rows of those that the examples
+                can pay for; see `prediction.methods.TITLES`.
+            config: Objective and budget of the searches.
+            folds: Number of folds for the estimate of the accuracy on new rows, each of which takes a search; 0 for no
+                estimate.
+            calibrate: Whether to fit a temperature and a prior, so that probabilities are what they say.
+            seed: Random seed of the searches and the folds.
+            tuning_steps: Gradient steps of prompt tuning.
+            max_source_length: Largest number of tokens of an input.
+            max_target_length: Largest number of tokens of an answer or target.
+            progress: Whether to show a bar.
+            **overrides: Fields of `config` to replace, such as `max_evaluations`.
+
+        Returns:
+            What was found and how far to trust it; print it.
+
+        Raises:
+            ValueError: The examples, or an argument, cannot be worked with; the message says what and where.
+        """
+        start = time.perf_counter()
+        labeled = labels is not None or targets is not None
+        self._check_name(name)
+        check_method(method, labeled, targets is None, folds)
+        config = get_config(config, overrides)
+        examples = make_examples(
+            self.tokenizer, name, texts, labels, answers, choices, targets, template,
+            max_source_length, max_target_length,
+        )  # fmt: skip
+        fitting = Fitting(self.model, examples, config, folds, calibrate, seed, tuning_steps, progress)
+        prompt, calibration, result = fitting.run(name, method)
+        details = examples.details
+        if calibration is not None:
+            details = replace(details, temperature=calibration.temperature, prior=calibration.prior)
+        self._add(name, prompt, details)
+        return replace(result, seconds=time.perf_counter() - start)
+
+    # ------------------------------------------------------------------------------------------------ answer
+
+    def predict(
+        self,
+        texts: Sequence[Text],
+        task: str | Sequence[str] | None = None,
+        *,
+        choices: Sequence[Sequence[str]] | None = None,
+        progress: bool = True,
+    ) -> list[Label]:
+        """The most probable label of each text.
+
+        Args:
+            texts: Strings, or rows of several fields.
+            task: Name of the task, or a name for each text. By default the one that was learned last, or the only one.
+            choices: Texts to choose between, one list for each text or for all; needed where the task has no answers of
+                its own. The right one is returned then.
+            progress: Whether to show a bar.
+
+        Returns:
+            Label values as they were given to `fit`, in the order of the texts.
+
+        Raises:
+            ValueError: There is no such task, it has no answers, or a text is empty or lacks a field.
+        """
+        texts = listed_texts(texts)
+        labels, rows = self._probabilities(texts, task, choices, progress)
+        return [of_text[int(row.numpy().argmax())] for of_text, row in zip(labels, rows, strict=True)]
+
+    def predict_proba(
+        self,
+        texts: Sequence[Text],
+        task: str | Sequence[str] | None = None,
+        *,
+        choices: Sequence[Sequence[str]] | None = None,
+        progress: bool = True,
+    ) -> np.ndarray:
+        """Probabilities among the answers, `(n, classes)` in the order of `classes_(task)`; arguments as in `predict`.
+
+        With `choices` columns are positions, 0 where a text has fewer choices.
+
+        Raises:
+            ValueError: As `predict`; or the tasks of the texts have different classes.
+        """
+        texts = listed_texts(texts)
+        labels, rows = self._probabilities(texts, task, choices, progress)
+        if choices is None and any(of_text != labels[0] for of_text in labels):
+            raise ValueError("The tasks have different classes, so that columns would differ: ask for one at a time.")
+        table = np.zeros((len(rows), max(map(len, rows))))
+        for number, row in enumerate(rows):
+            table[number, : len(row)] = row.numpy()
+        return table
+
+    def classes_(self, task: str | None = None) -> list[Label]:
+        """Label values of a task, in the order of `predict_proba`.
+
+        Raises:
+            ValueError: There is no such task, or it has no classes.
+        """
+        name = self._task_name(task)
+        labels = _labels(self.model.task_details(name))
+        if labels is None:
+            raise ValueError(
+                f"The task '{name}' has no classes: it writes texts, or chooses between those of each row."
+            )
+        return labels
+
+    def generate(
+        self, texts: Sequence[Text], task: str | Sequence[str] | None = None, *, progress: bool = True, **kwargs: Any
+    ) -> list[str]:
+        """What the model writes for each text, for any task.
+
+        Args:
+            texts: Strings, or rows of several fields.
+            task: As in `predict`.
+            progress: Whether to show a bar.
+            **kwargs: For transformers' `generate`, such as `num_beams`; by default at most as many tokens are written as
+                the task's targets have.
+        """
+        texts = listed_texts(texts)
+        questions, asked = self._questions(len(texts), task)
+        return Predictor(self.model, questions, texts, asked, None, progress).generate(**kwargs)
+
+    def __call__(
+        self, texts: Text | Sequence[Text], task: str | None = None, *, top_k: int | None = 1, **kwargs: Any
+    ) -> list:
+        """Answers as transformers' pipelines give them.
+
+        Args:
+            texts: A text, or several.
+            task: As in `predict`.
+            top_k: Number of labels for each text; None for all. With 1 (the default) each text has one answer, else a
+                list of them, the most probable first.
+            **kwargs: `choices` and `progress`, as in `predict`.
+
+        Returns:
+            A list of `{"label": ..., "score": ...}`, one for each text, or of lists of them.
+        """
+        single = isinstance(texts, (str, Mapping))
+        texts = listed_texts([texts] if single else texts)
+        kwargs.setdefault("progress", False)
+        labels, rows = self._probabilities(texts, task, kwargs.pop("choices", None), **kwargs)
+        answers = []
+        for of_text, row in zip(labels, rows, strict=True):
+            ranked = row.argsort(descending=True, stable=True).tolist()[:top_k]
+            answers.append([{"label": of_text[i], "score": float(row[i])} for i in ranked])
+        if top_k == 1:
+            return [answer[0] for answer in answers]
+        return answers[0] if single else answers
+
+    # ------------------------------------------------------------------------------------------------- share
+
+    def save_pretrained(self, folder: str | os.PathLike, **card: Any) -> None:
+        """Write model, tasks, tokenizer and model card; `from_pretrained(folder)` knows the tasks then.
+
+        Args:
+            folder: A folder, made if there is none.
+            **card: Facts for the card, see `trainers.model_card.write_model_card`.
+        """
+        save_for_hub(self.model, self.tokenizer, folder, **card)
+
+    def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
+        """Push model, tasks, tokenizer and model card in one commit; see `trainers.hub.push_to_hub`.
+
+        Returns:
+            The commit's address.
+
+        Raises:
+            OSError: The Hub did not take it; the repository is as it was before.
+        """
+        return push_to_hub(self.model, self.tokenizer, repo_id, **kwargs)
+
+    def copy(self) -> "TaskSolver":
+        """A solver with the same weights, not copied, and tasks of its own from now on."""
+        model = copy.copy(self.model)
+        model.config = copy.deepcopy(self.model.config)
+        model._buffers = dict(self.model._buffers)  # the vectors of tuned tasks are one of them
+        solver = TaskSolver(model, self.tokenizer)
+        solver._last_task = self._last_task
+        return solver
+
+    # ------------------------------------------------------------------------------------------------- tasks
+
+    def _check_name(self, name: str) -> None:
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError(f"`name` must be a text that names the task, but is {name!r}.")
+        if name in self.model.config.task_names:
+            raise ValueError(
+                f"'{name}' is a training task of the model, which is not learned anew: choose another name."
+            )
+
+    def _add(self, name: str, prompt: FoundPrompt, details: TaskDetails) -> None:
+        if name in self.model.task_names:
+            logger.info(f"The task '{name}' is replaced.")
+            self.model.remove_task(name)
+        if prompt.code is None:
+            self.model.add_tuned_task(name, prompt.vectors, details)
+        else:
+            self.model.add_task(name, prompt.code, details)
+        self._last_task = name
+
+    def _task_name(self, task: str | None) -> str:
+        """The task that is asked for, or the one that there can be no doubt about."""
+        names = self.model.task_names
+        task = task or self._last_task or self.model.config.default_task
+        if task is None:
+            own = names[self.model.config.num_tasks :]
+            if len(own) != 1:
+                raise ValueError(
+                    f"Name the task: the model knows {', '.join(map(repr, own or names))}."
+                    if own
+                    else "No task was learned yet: call `fit`, or name one of the model's training tasks."
+                )
+            task = own[0]
+        if task not in names:
+            self.model.get_task_vectors(task)  # raises, with names like it
+        return task
+
+    def _questions(
+        self, num_texts: int, task: str | Sequence[str] | None, choices_by_row: bool = False
+    ) -> tuple[list[Question], list[int]]:
+        """What is asked, and number of the question for each text."""
+        if task is None or isinstance(task, str):
+            names = [self._task_name(task)]
+            asked = [0] * num_texts
+        else:
+            if len(task) != num_texts:
+                raise ValueError(
+                    f"There are {num_texts} texts, but {len(task)} tasks: give one for each text, or one."
+                )
+            names = list(dict.fromkeys(task))
+            asked = [names.index(self._task_name(name)) for name in task]
+        questions = []
+        for name in names:
+            details = self.model.task_details(name)
+            builder = FeatureBuilder(
+                self.tokenizer,
+                details.max_source_length or MAX_SOURCE_LENGTH,
+                details.max_target_length or MAX_TARGET_LENGTH,
+            )
+            vectors = self.model.get_task_vectors(name).detach()
+            questions.append(Question(make_task(name, details, choices_by_row), builder, vectors))
+        return questions, asked
+
+    def _probabilities(
+        self,
+        texts: list[Text],
+        task: str | Sequence[str] | None,
+        choices: Sequence[Sequence[str]] | None,
+        progress: bool = False,
+    ) -> tuple[list[list[Label]], list[torch.Tensor]]:
+        """Labels to choose from, and their probabilities, of each text."""
+        if choices is not None:
+            choices = listed_choices(choices, len(texts))
+        questions, asked = self._questions(len(texts), task, choices is not None)
+        details = [self.model.task_details(question.task.name) for question in questions]
+        for question in questions:
+            if not question.task.has_choices:
+                raise ValueError(
+                    f"The task '{question.task.name}' has no answers to choose from: give `choices`, or let it write with "
+                    "`generate`."
+                )
+        scores = Predictor(self.model, questions, texts, asked, choices, progress).choice_log_likelihoods()
+        calibrations = [Calibration.of_details(each, same_choices=choices is None) for each in details]
+        rows = [calibrations[i].log_probabilities(row).exp() for i, row in zip(asked, scores, strict=True)]
+        labels = choices if choices is not None else [_labels(details[i]) for i in asked]
+        return labels, rows
+
+
+def _labels(details: TaskDetails) -> list[Label] | None:
+    return details.answers if details.labels is None else details.labels
+
+
+def _own_class(model: PreTrainedModel) -> CTRForConditionalGeneration:
+    """The model in the class of this package, as one that its checkpoint's own code loaded (remote code) is not."""
+    if isinstance(model, CTRForConditionalGeneration):
+        return model
+    if getattr(model.config, "model_type", None) != CTRConfig.model_type:
+        raise ValueError(
+            f"A {type(model).__name__} is no CTR model: train one, or load one with `TaskSolver.from_pretrained`."
+        )
+    config = CTRConfig.from_dict(model.config.to_dict())
+    own = CTRForConditionalGeneration.from_pretrained(None, config=config, state_dict=model.state_dict())
+    return own.to(model.device)

@@ -1,0 +1,57 @@
+import math
+
+import pytest
+import torch
+
+from prediction.calibration import Calibration, expected_calibration_error, fit_calibration
+
+
+@pytest.fixture
+def scores_and_answers():
+    """Scores that say the truth, and answers drawn by them; 3 choices."""
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(4000, 3, generator=generator, dtype=torch.float64) * 2
+    answers = torch.multinomial(scores.softmax(1), 1, generator=generator).squeeze(1)
+    return scores, answers
+
+
+def test_a_temperature_that_was_put_in_is_found(scores_and_answers):
+    scores, answers = scores_and_answers
+    found = fit_calibration(3 * scores - 40, answers, with_prior=False)
+    assert found.prior is None and found.temperature == pytest.approx(3, rel=0.1)
+    before = expected_calibration_error((3 * scores).softmax(1), answers)
+    after = expected_calibration_error(found.log_probabilities(3 * scores).exp(), answers)
+    assert after < 0.02 < before
+
+
+def test_a_preference_that_was_put_in_is_taken_out(scores_and_answers):
+    scores, answers = scores_and_answers
+    shifted = scores + torch.tensor([2.0, 0.0, 0.0])
+    found = fit_calibration(shifted, answers)
+    assert sum(found.prior) == pytest.approx(1) and found.prior[0] > max(found.prior[1:])
+    right = (found.log_probabilities(shifted).argmax(1) == answers).double().mean()
+    assert right > (shifted.argmax(1) == answers).double().mean() + 0.05
+
+
+def test_no_prior_where_answers_are_as_frequent_as_they_are_given(scores_and_answers):
+    scores, answers = scores_and_answers
+    assert fit_calibration(scores, answers).prior == pytest.approx([1 / 3] * 3, abs=0.02)
+
+
+def test_choices_that_are_not_there_stay_so():
+    scores = torch.tensor([[1.0, 2.0, -math.inf], [0.0, 1.0, 3.0]])
+    found = fit_calibration(scores, torch.tensor([1, 2]), with_prior=False)
+    probabilities = found.log_probabilities(scores).exp()
+    assert probabilities[0, 2] == 0 and torch.allclose(probabilities.sum(1), torch.ones(2).double())
+
+
+def test_without_calibration_probabilities_are_those_among_the_answers():
+    scores = torch.tensor([[-40.0, -41.0]])
+    assert torch.allclose(Calibration().log_probabilities(scores).exp(), scores.double().softmax(1))
+
+
+def test_the_error_by_hand():
+    probabilities = torch.tensor([[0.95, 0.05], [0.95, 0.05], [0.65, 0.35]])
+    # two rows at 0.95, of which half are right; one at 0.65, which is right
+    expected = (2 * 0.45 + 0.35) / 3
+    assert expected_calibration_error(probabilities, torch.tensor([0, 1, 0])) == pytest.approx(expected)
