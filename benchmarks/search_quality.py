@@ -284,7 +284,7 @@ def accuracy(judge: CodeScorer, code: list[int]) -> float:
 
 def accuracy_of(scores: torch.Tensor, judge: CodeScorer) -> float:
     """Share of right answers; scores `(num_examples, num_choices)`."""
-    return (first_argmax(scores) == judge.prompt_scorer.answers).double().mean().item()
+    return (first_argmax(scores) == judge.prompt_scorer.examples.answers).double().mean().item()
 
 
 def report(rows: list[dict], budgets: list[int]) -> str:

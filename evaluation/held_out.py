@@ -26,8 +26,8 @@ from evaluation.score import Score, load_scores, save_scores
 from evaluation.tuning_methods import CODE_TUNING, METHODS, PROMPT_METHODS, TuningSettings, score_tuning
 from modeling_ctr import CTRForConditionalGeneration
 from search import load_prompt_adapter
+from search.scoring.model_modes import autocast_around
 from search.scoring.processes import is_main_process, on_main_process
-from search.scoring.prompt_scorer import autocast_around
 from tasks import FeatureBuilder, SplitRows, Task
 
 logger = logging.get_logger(__name__)

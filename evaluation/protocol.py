@@ -22,7 +22,7 @@ from evaluation.score import MAJORITY, MEAN_CODE, RAW_LM, Score
 from modeling_ctr import CTRForConditionalGeneration
 from search import CodeScorer, PromptScorer, batch_calibration, examples_fingerprint, model_fingerprint
 from search.scoring.code_scorer import first_argmax
-from search.scoring.prompt_scorer import autocast_around
+from search.scoring.model_modes import autocast_around
 from tasks import (
     DataError,
     FeatureBuilder,

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import AutoModelForSeq2SeqLM, GenerationMixin
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from transformers.utils import can_return_tuple
 
+from .answer_likelihoods import compute_answer_log_likelihoods
 from .pretrained_ctr import CTRPreTrainedModel
 from .prompt_encoder import CTREncoder, get_batch_size, prompt_attention_mask
 from .task_arguments import as_tensor
@@ -161,20 +161,23 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
         Returns:
             `(batch, num_choices)`, float32; -inf where there is no choice.
         """
-        batch_size, num_choices, choice_length = choice_ids.shape
-        encoder = self.get_encoder()
-        encoder_outputs = encoder(input_ids, attention_mask, task_id, task_code, prompt_embeds, task=task)
-        labels = choice_ids.reshape(batch_size * num_choices, choice_length)
+        states = self.get_encoder()(input_ids, attention_mask, task_id, task_code, prompt_embeds, task=task)[0]
         if attention_mask is not None:
-            attention_mask = attention_mask.repeat_interleave(num_choices, 0)
-        logits = self(
-            attention_mask=attention_mask,
-            encoder_outputs=BaseModelOutput(encoder_outputs[0].repeat_interleave(num_choices, 0)),
-            decoder_input_ids=self.prepare_decoder_input_ids_from_labels(labels),
-        ).logits  # (batch * num_choices, choice_length, vocab)
-        token_losses = nn.functional.cross_entropy(logits.float().transpose(1, 2), labels, reduction="none")
-        scores = -token_losses.sum(1).view(batch_size, num_choices)
-        return scores.masked_fill((choice_ids == -100).all(-1), float("-inf"))
+            attention_mask = prompt_attention_mask(attention_mask, states.shape[1] - attention_mask.shape[1])
+        is_token = choice_ids != -100
+        is_choice = is_token.any(-1)
+        choices = choice_ids[is_choice].clamp(min=0)
+        values = compute_answer_log_likelihoods(
+            self.backbone,
+            states,
+            attention_mask,
+            choices,
+            is_token[is_choice].sum(-1).cpu(),
+            is_choice.nonzero()[:, 0].cpu(),
+            torch.arange(len(choices)),
+        )
+        scores = values.new_full(is_choice.shape, float("-inf"), dtype=torch.float32)
+        return scores.masked_scatter(is_choice, values.float())
 
     def get_encoder(self, modality: str | None = None) -> CTREncoder:
         """The encoder that puts a task's vectors in front of its input; `generate` calls it."""

@@ -121,7 +121,7 @@ def tune_prompt(
         raise ValueError(
             f"The start must be float vectors (prompt_length, width), but has shape {tuple(start.shape)}."
         )
-    kept_out = held_back_examples(scorer.answers.tolist(), held_back, random.Random(seed))
+    kept_out = held_back_examples(scorer.examples.answers.tolist(), held_back, random.Random(seed))
     seen = torch.tensor([i for i in range(scorer.num_examples) if i not in set(kept_out)])
     validation = torch.tensor(kept_out, dtype=torch.long)
 

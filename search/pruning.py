@@ -42,7 +42,7 @@ class Pruner:
         """Fill in the trials' values and terms or, for codes that turn out no better than `best`, lower bounds."""
         codes = torch.tensor([trial.code for trial in trials])
         count = self.scorer.num_examples
-        lengths = self.scorer.prompt_scorer.lengths + codes.shape[1]
+        lengths = self.scorer.prompt_scorer.reader.get_lengths(codes.shape[1])
         # Examples that add most to the sum per token that they cost come first: they show soonest that a code is too bad.
         order = (self._term_totals / lengths).argsort(descending=True, stable=True)
         # Against no bound nothing can be dropped; and where little would be, whole batches are faster than portions.

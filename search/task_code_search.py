@@ -73,11 +73,11 @@ def best_training_code(
     objective = resolve_objective(objective, scorer)
     losses = objective(scorer, codes).tolist()
     none = [None] * len(codes)
-    labelled = scorer.has_choices and bool((scorer.prompt_scorer.answers >= 0).all())
+    labelled = scorer.has_choices and bool((scorer.prompt_scorer.examples.answers >= 0).all())
     normalized = OBJECTIVES["normalized_loss"](scorer, codes).tolist() if labelled else none
     accuracies = scorer.accuracies(codes).tolist() if labelled else none
     # Without choices it takes a pass of its own, except where it is the objective.
-    wants_gold = scorer.prompt_scorer.gold_is_choice or objective is OBJECTIVES["loss"]
+    wants_gold = scorer.prompt_scorer.examples.gold_is_choice or objective is OBJECTIVES["loss"]
     gold = scorer.gold_losses(codes).tolist() if wants_gold else none
 
     best = first_best(losses)

@@ -97,8 +97,8 @@ class CodeScorer:
             ValueError: An example has no known target, or a code does not fit the model.
         """
         keys = self._keys(codes)
-        answers = self.prompt_scorer.answers
-        if self.prompt_scorer.gold_is_choice:
+        answers = self.prompt_scorer.examples.answers
+        if self.prompt_scorer.examples.gold_is_choice:
             for key in keys:
                 if key in self._choices and key not in self._gold:
                     self._gold[key] = -self._choices[key].gather(1, answers[:, None]).squeeze(1)

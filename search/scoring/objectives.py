@@ -63,7 +63,7 @@ class Objective:
 
 def gold_loss(scorer: PromptScorer, scores: torch.Tensor, examples: torch.LongTensor) -> torch.Tensor:
     """The paper's: negative log-likelihood of the gold target, from its score `(..., n, 1)`."""
-    return -scores.squeeze(-1) * scorer.weights.to(scores.device)[examples]
+    return -scores.squeeze(-1) * scorer.examples.weights.to(scores.device)[examples]
 
 
 def choice_loss(scorer: PromptScorer, scores: torch.Tensor, examples: torch.LongTensor) -> torch.Tensor:
@@ -73,7 +73,7 @@ def choice_loss(scorer: PromptScorer, scores: torch.Tensor, examples: torch.Long
     it prefers.
     """
     answers = scorer.require_answers("The normalized loss").to(scores.device)[examples]
-    return choice_cross_entropy(scores, answers) * scorer.weights.to(scores.device)[examples]
+    return choice_cross_entropy(scores, answers) * scorer.examples.weights.to(scores.device)[examples]
 
 
 def choice_cross_entropy(scores: torch.Tensor, answers: torch.LongTensor) -> torch.Tensor:
@@ -100,7 +100,7 @@ def error_terms(scorer: CodeScorer, codes: torch.LongTensor, examples: torch.Lon
     numbers = _numbers(scorer, examples)
     answers = scorer.require_answers("The accuracy")[numbers]
     wrong = first_argmax(scorer.choice_log_likelihoods(codes, examples)) != answers
-    return wrong * scorer.prompt_scorer.weights[numbers]
+    return wrong * scorer.prompt_scorer.examples.weights[numbers]
 
 
 def _numbers(scorer: CodeScorer, examples: torch.LongTensor | None) -> torch.LongTensor:

@@ -1,9 +1,6 @@
-"""What is scored: an example's token ids, checked, and the targets that examples ask for, each of them once."""
+"""What is scored: the targets that examples ask for, each of them once."""
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -34,36 +31,20 @@ class Targets:
             slots=padded(slots, -1),
         )
 
+    def get_rows(self, example_ids: torch.LongTensor) -> tuple[torch.LongTensor, torch.LongTensor, torch.LongTensor]:
+        """What is to be scored for pairs of a prompt and an example, one row for each target of each pair.
 
-def checked_example(row: Mapping[str, Any], number: int) -> dict[str, Any]:
-    """One example's token ids as lists, its answer, and its gold target (None where it is unknown).
+        Args:
+            example_ids: `(pairs,)`: each pair's example.
 
-    Raises:
-        ValueError: It is malformed; the message names it by its number.
-    """
-    if "input_ids" not in row or len(row["input_ids"]) == 0:
-        raise ValueError(f"Example {number} has no `input_ids`.")
-    choices, answer = row.get("choice_ids"), row.get("answer")
-    answer = -1 if answer is None else int(answer)
-    labels = [int(token) for token in row.get("labels") or [] if token >= 0]
-    if choices is not None:
-        choices = [[int(token) for token in choice] for choice in choices]
-        if not choices or not all(choices):
-            raise ValueError(f"Example {number} has {'an empty answer choice' if choices else 'no answer choices'}.")
-        if not -1 <= answer < len(choices):
-            raise ValueError(f"Example {number} has the answer {answer}, but only {len(choices)} choices.")
-    weight = row.get("weight")
-    weight = 1.0 if weight is None else float(weight)
-    if not 0 <= weight < math.inf:
-        raise ValueError(f"Example {number} has the weight {weight}.")
-    gold = labels or (choices[answer] if choices is not None and answer >= 0 else None)
-    return {
-        "input_ids": [int(token) for token in row["input_ids"]],
-        "choice_ids": choices,
-        "answer": answer,
-        "gold": gold,
-        "weight": weight,
-    }
+        Returns:
+            `(rows,)` each: number of the pair, slot of the target among the example's, row of the target in `tokens`.
+        """
+        asked = [self.of_example[example] for example in example_ids.tolist()]
+        pair = torch.tensor([i for i, of_pair in enumerate(asked) for _ in of_pair])
+        slot = torch.tensor([j for of_pair in asked for j in range(len(of_pair))])
+        target = torch.tensor([t for of_pair in asked for t in of_pair])
+        return pair, slot, target
 
 
 def padded(rows: list[list[int]], value: int) -> torch.LongTensor:

@@ -9,6 +9,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 from modeling_ctr import CTRForConditionalGeneration
 from search import CodeScorer, PromptScorer
 from search.scoring.code_scorer import first_argmax
+from search.scoring.encoder_decoder import EncoderDecoderReader
 
 from ..conftest import EOS, bart_config, make_examples, make_model
 
@@ -169,7 +170,7 @@ def test_tuned_prompts_score_as_codes_do(model, examples, codes):
 def test_running_out_of_memory_halves_the_budget(model, examples, codes, monkeypatch):
     expected = CodeScorer(model, examples).choice_log_likelihoods(codes)
     scorer = CodeScorer(model, examples, token_budget=400)
-    encode = PromptScorer._encode
+    encode = EncoderDecoderReader.encode
 
     def limited(self, prompts, prompt_ids, example_ids):
         hidden, mask = encode(self, prompts, prompt_ids, example_ids)
@@ -177,7 +178,7 @@ def test_running_out_of_memory_halves_the_budget(model, examples, codes, monkeyp
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.")
         return hidden, mask
 
-    monkeypatch.setattr(PromptScorer, "_encode", limited)
+    monkeypatch.setattr(EncoderDecoderReader, "encode", limited)
     torch.testing.assert_close(scorer.choice_log_likelihoods(codes), expected, rtol=1e-5, atol=0)
     assert 20 < scorer.prompt_scorer.token_budget <= 90
 
@@ -186,7 +187,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(model, examples, codes,
     def fail(*args):
         raise RuntimeError("something else")
 
-    monkeypatch.setattr(PromptScorer, "_encode", fail)
+    monkeypatch.setattr(EncoderDecoderReader, "encode", fail)
     with pytest.raises(RuntimeError, match="something else"):
         CodeScorer(model, examples).gold_losses(codes)
 

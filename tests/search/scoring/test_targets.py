@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from search.scoring.targets import Targets, checked_example
+from search.scoring.examples import checked_example
+from search.scoring.targets import Targets
 
 
 def test_each_distinct_target_once():
