@@ -1,7 +1,7 @@
 """What is asked: data sets, templates, and the features made of them.
 
 `load_tasks` reads templates, `select_tasks` picks some by name or by mixture, `load_rows` gets their rows, `FeatureBuilder` makes features;
-`training_mixture` does that for many tasks at once, `few_shot_split` draws a few rows.
+`task_from_files` makes a task of files alone; `training_mixture` does that for many tasks at once, `few_shot_split` draws a few rows.
 """
 
 from .data import SplitRows, load_rows
@@ -9,6 +9,7 @@ from .data_source import DataSource
 from .errors import DataError, TemplateError
 from .features import FeatureBuilder, check_tokenizer
 from .few_shot import FewShotSplit, assert_disjoint, few_shot_split
+from .file_task import load_file_rows, task_from_files
 from .labelled_rows import has_answer, sample_rows, select_tasks_with_answers
 from .mixture import mixture_counts, streaming_mixture, training_mixture
 from .mixtures import T0_HELD_OUT, T0_TRAINING, expand_mixtures
@@ -35,6 +36,7 @@ __all__ = [
     "expand_mixtures",
     "few_shot_split",
     "has_answer",
+    "load_file_rows",
     "load_rows",
     "load_tasks",
     "load_template_file",
@@ -43,5 +45,6 @@ __all__ = [
     "select_tasks",
     "select_tasks_with_answers",
     "streaming_mixture",
+    "task_from_files",
     "training_mixture",
 ]

@@ -42,6 +42,8 @@ class Task:
         template: Renders the rows.
         source: Where the rows come from; None for the Hub's data set of that name.
         place: The folder or file of templates that it was found in, as given to `load_tasks`.
+        labels: Label values of the data set, in the order of the answer choices, where they are known.
+        answers: The answer choices, where they are the same for every row and known without one.
     """
 
     name: str
@@ -49,6 +51,8 @@ class Task:
     template: Template
     source: DataSource | None = None
     place: Path | None = None
+    labels: tuple[Any, ...] | None = None
+    answers: tuple[str, ...] | None = None
 
     @property
     def has_choices(self) -> bool:

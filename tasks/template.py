@@ -208,11 +208,16 @@ class Template:
 
     @property
     def context_fields(self) -> frozenset[str]:
-        """Fields that may be shortened where the input is too long: not read by the target or the answer choices,
-        and, where others are left, not what is asked about them (named like a question or a hypothesis)."""
+        """Fields that may be shortened where the input is too long: those of the input that are, where others are left,
+        not what is asked about them (named like a question or a hypothesis)."""
+        asked = frozenset(name for name in self.input_fields if any(word in name.lower() for word in _ASKED))
+        return self.input_fields - asked or self.input_fields
+
+    @property
+    def input_fields(self) -> frozenset[str]:
+        """Fields that the input reads, and neither the target nor the answer choices."""
         jinja = self._used(self.jinja)
-        free = jinja.fields - jinja.target_fields - self._used(self.answer_choices or "").fields - {ANSWER_CHOICES}
-        return frozenset(name for name in free if not any(word in name.lower() for word in _ASKED)) or free
+        return jinja.fields - jinja.target_fields - self._used(self.answer_choices or "").fields - {ANSWER_CHOICES}
 
     def row_seed(self, row: Mapping[str, Any]) -> str:
         """What the filters `choice` and `random` are seeded with: the template's name and the fields it reads."""
@@ -258,8 +263,7 @@ class Template:
 
     def _lacks_input(self, row: Mapping[str, Any]) -> bool:
         """Whether all fields that are read by the input, and by nothing else, are missing or blank."""
-        usage = self._used(self.jinja)
-        names = usage.fields - usage.target_fields - self._used(self.answer_choices or "").fields - {ANSWER_CHOICES}
+        names = self.input_fields
         return bool(names) and all(_is_blank(row.get(name)) for name in names)
 
     def _used(self, source: str) -> _Usage:
