@@ -40,7 +40,7 @@ from tasks import (
 )
 from trainers import CTRTrainingArguments
 from trainers.hub import push_to_hub, save_for_hub
-from trainers.model_card import eval_result
+from trainers.model_card import make_eval_result
 
 logger = logging.getLogger("run_ctr")
 
@@ -111,7 +111,7 @@ def share(
 ) -> None:
     """Save the model with the codes found for held-out tasks and what they scored, and push it where asked to."""
     results = [
-        eval_result(f"{s.task}, {s.template}", s.accuracy, s.method, dataset=s.task)
+        make_eval_result(f"{s.task}, {s.template}", s.accuracy, s.method, dataset=s.task)
         for s in scores
         if s.accuracy is not None
     ]

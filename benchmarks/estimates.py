@@ -11,7 +11,7 @@ Nothing is measured on a GPU and no weights are made: models are built of fake t
 - Activations: what a forward pass under bf16 autocast keeps for the backward pass, summed at the full shape, for two
   examples less that for one. Attention is taken to keep its probabilities, as PyTorch does on the CPU; memory-efficient
   attention on a GPU keeps less.
-- Time: operations in products with weights (see `trainers.throughput.token_flops`) x tokens / (the maker's peak x an
+- Time: operations in products with weights (see `trainers.throughput.count_token_flops`) x tokens / (the maker's peak x an
   *assumed* utilisation). It leaves out loading, logging and evaluation.
 """
 
@@ -25,7 +25,7 @@ from training_step import CODE_LENGTH, NUM_TASKS, text_config
 
 from modeling_ctr import CTRConfig, CTRForConditionalGeneration
 from trainers import CTRTrainingArguments, freeze_for_stage
-from trainers.throughput import PEAK_FLOPS, token_flops
+from trainers.throughput import PEAK_FLOPS, count_token_flops
 
 # Examples of the paper's two stages: 10,000 steps of 2,048 and of 1,024.
 EXAMPLES = {1: 10_000 * 2048, 2: 10_000 * 1024}
@@ -85,7 +85,7 @@ def estimate(shape: str, stage: int, source: int, target: int, fake: bool = True
     with FakeTensorMode() if fake else nullcontext():
         model = build(shape, stage)
         one, two = (kept_for_backward(model, batch_size, source, target) for batch_size in (1, 2))
-        source_flops, target_flops = token_flops(model)
+        source_flops, target_flops = count_token_flops(model)
         parameters = list(model.parameters())
         trained = sum(p.numel() for p in parameters if p.requires_grad)
         return Estimate(

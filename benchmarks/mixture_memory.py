@@ -23,7 +23,7 @@ from transformers import PreTrainedTokenizerFast
 
 from tasks import FeatureBuilder, Task, Template, load_rows, streaming_mixture, training_mixture
 from trainers.collators import CTRDataCollator
-from trainers.sampler import LengthGroupedBatchOrder, token_counts
+from trainers.sampler import LengthGroupedBatchOrder, count_tokens
 from trainers.streaming import StreamedBatches
 
 BATCH_SIZE = 64
@@ -51,7 +51,7 @@ def measure(folder: str, streaming: bool, num_batches: int) -> None:
             pass
     else:
         mixture = training_mixture(tasks, rows, builder, cap=10**9)
-        order = iter(LengthGroupedBatchOrder(token_counts(mixture, "input_ids"), BATCH_SIZE, 0))
+        order = iter(LengthGroupedBatchOrder(count_tokens(mixture, "input_ids"), BATCH_SIZE, 0))
         for _ in range(num_batches):
             collate([mixture[i] for i in islice(order, BATCH_SIZE)])
     print(f"{before:.0f} {own_memory():.0f}")

@@ -31,8 +31,8 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 from modeling_ctr import CTRConfig, CTRForConditionalGeneration
 from trainers import CTRTrainingArguments, freeze_for_stage
-from trainers.multitask_trainer import parameter_groups
-from trainers.throughput import batch_flops, peak_flops, token_flops
+from trainers.optimization import get_parameter_groups
+from trainers.throughput import count_batch_flops, count_token_flops, get_peak_flops
 
 # d_model, d_kv, d_ff, layers, heads; the published T5 v1.1 (LM-adapted) sizes.
 SHAPES = {
@@ -115,7 +115,7 @@ def variants(args: argparse.Namespace, device: torch.device) -> list[tuple[str, 
         if stage == 1 and args.dtype == "bfloat16":
             model.backbone.to(torch.bfloat16)
         decayed = {name for name, parameter in model.named_parameters() if parameter.dim() > 1}
-        groups = parameter_groups(model, settings, decayed)
+        groups = get_parameter_groups(model, settings, decayed)
         tasked = batch(args.source_length, task_id=tasks)
         return Variant(f"CTR stage {stage}", model, tasked, adamw(groups), use_cache=False)
 
@@ -229,7 +229,7 @@ def main(argv: list[str] | None = None) -> None:
     print(f"{args.target_length} target tokens; {name}; torch {version('torch')}, ", end="")
     print(f"transformers {version('transformers')}, peft {version('peft')}", end="")
     print(f"{', compiled' if args.compile else ''}; medians of {args.repetitions}\n")
-    peak = peak_flops(device)
+    peak = get_peak_flops(device)
     utilisation = ("", "") if peak is None else (" MFU |", "---|")
     print("| | seconds a step (min to max) | time / plain T5 | MiB beyond the weights | memory / plain T5 |", end="")
     print(f"{utilisation[0]}\n|---|---|---|---|---|{utilisation[1]}")
@@ -243,7 +243,7 @@ def main(argv: list[str] | None = None) -> None:
             end="",
         )
         if peak is not None:
-            flops = batch_flops(variant.batch, *token_flops(variant.model), variant.prompt_length)
+            flops = count_batch_flops(variant.batch, *count_token_flops(variant.model), variant.prompt_length)
             print(f" {flops / seconds / peak:.1%} |", end="")
         print()
     if args.profile:

@@ -20,7 +20,7 @@ from tasks import (
     training_mixture,
 )
 from trainers import CTRTrainer, CTRTrainingArguments, MultitaskTrainer
-from trainers.checkpoints import last_whole_checkpoint
+from trainers.checkpoints import find_whole_checkpoint
 from trainers.saving_aside import finish_moving
 from trainers.training_record import check_record, is_made_longer
 
@@ -50,7 +50,7 @@ def train(
     if finished and not args.do_train:
         return load_finished(model, output_dir)
     trainer = make_trainer(model, tasks, rows_of, builder, task_args, args)
-    record = trainer.training_record()
+    record = trainer.get_record()
     if finished:
         check_record(output_dir, record)
         if not is_made_longer(output_dir, record):
@@ -123,7 +123,7 @@ def reopen(output_dir: Path) -> None:
     Raises:
         ValueError: It has no whole checkpoint.
     """
-    if last_whole_checkpoint(output_dir) is None:
+    if find_whole_checkpoint(output_dir) is None:
         raise ValueError(
             f"The training in '{output_dir}' kept no checkpoint to go on from: start a new run from its weights, with "
             f"`--model_name_or_path {output_dir}` and another `--output_dir`."

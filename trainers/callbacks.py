@@ -16,7 +16,7 @@ logger = logging.get_logger(__name__)
 
 
 class SaveOnSigterm(TrainerCallback):
-    """On SIGTERM, as schedulers send it before they take a machine away: save after the current step, and stop.
+    """Save after the current step and stop on SIGTERM, which schedulers send before they take a machine away.
 
     transformers' own `enable_jit_checkpoint` waits three seconds first, may save in the middle of a step, from where a
     run does not go on bit for bit, and lets each process decide for itself, so that several can wait for each other.
@@ -60,7 +60,7 @@ class SaveOnSigterm(TrainerCallback):
 
 
 class SetEpoch(TrainerCallback):
-    """Tells a sampler which epoch begins, where accelerate does not: after resuming with several processes.
+    """Tell a sampler which epoch begins, where accelerate does not: after resuming with several processes.
 
     Attributes:
         sampler: One with `set_epoch`, or None.
@@ -75,7 +75,7 @@ class SetEpoch(TrainerCallback):
 
 
 class SkipSteps(TrainerCallback):
-    """Leaves out the optimiser's step where `is_bad()`, asked before each of them, says so."""
+    """Skip the optimizer's step where `is_bad()`, called before each step, returns True."""
 
     def __init__(self, is_bad: Callable[[], bool]):
         self.is_bad = is_bad
@@ -89,4 +89,4 @@ class SkipSteps(TrainerCallback):
         **kwargs: Any,
     ):
         if self.is_bad():
-            model.zero_grad()  # optimisers pass over parameters without gradients, their decay and momenta included
+            model.zero_grad()  # optimizers pass over parameters without gradients, their decay and momenta included

@@ -15,8 +15,8 @@ TRAINER_STATE_NAME = "trainer_state.json"
 WEIGHT_INDEX_NAME = "model.safetensors.index.json"
 
 
-def last_whole_checkpoint(output_dir: str | Path) -> Path | None:
-    """The newest checkpoint in `output_dir` from which training can go on, or None.
+def find_whole_checkpoint(output_dir: str | Path) -> Path | None:
+    """Return the newest checkpoint in `output_dir` from which training can go on, or None.
 
     Newer ones that are not whole are left where they are, and a warning says what is wrong with each.
     """
@@ -26,15 +26,15 @@ def last_whole_checkpoint(output_dir: str | Path) -> Path | None:
             if match := re.fullmatch(r"checkpoint-(\d+)", path.name):
                 steps[int(match[1])] = path
     for _, path in sorted(steps.items(), reverse=True):
-        problem = checkpoint_problem(path)
+        problem = describe_problem(path)
         if problem is None:
             return path
         logger.warning(f"The checkpoint '{path}' is not whole ({problem}); looking for an older one.")
     return None
 
 
-def checkpoint_problem(checkpoint: str | Path) -> str | None:
-    """What keeps training from going on from a checkpoint, or None. Looks at headers and sizes, not at every byte."""
+def describe_problem(checkpoint: str | Path) -> str | None:
+    """Say what keeps training from going on from a checkpoint, or None; from headers and sizes, not from every byte."""
     checkpoint = Path(checkpoint)
     try:
         json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
@@ -75,14 +75,14 @@ def checkpoint_problem(checkpoint: str | Path) -> str | None:
 
 
 def needs_universal_form(checkpoint: str | Path, num_processes: int, zero_stage: int) -> bool:
-    """Whether DeepSpeed can go on from a checkpoint by its universal form only, having split it for other processes.
+    """Tell whether DeepSpeed needs the universal form of a checkpoint, which it split for another number of processes.
 
     DeepSpeed's `ds_to_universal` makes that form. Not used under ZeRO-3: DeepSpeed 0.19.8 then gives the learning rate
     and the weight decay of the first group of parameters to all, without a word.
 
     Args:
-        num_processes: That are to go on from it with DeepSpeed; 0 without DeepSpeed.
-        zero_stage: Of DeepSpeed.
+        num_processes: Number of processes that go on from it with DeepSpeed; 0 without DeepSpeed.
+        zero_stage: Stage of DeepSpeed's ZeRO.
 
     Raises:
         ValueError: It has other parts than processes, and no universal form that can be used.
@@ -97,6 +97,6 @@ def needs_universal_form(checkpoint: str | Path, num_processes: int, zero_stage:
     convert = ", convert it as examples/scaling/README.md says" if convertible else ""
     raise ValueError(
         f"The checkpoint '{checkpoint}' was written by DeepSpeed with {parts} process(es), whose parts of the "
-        f"optimiser cannot be gone on from with {now}: use DeepSpeed with {parts}{convert}, or start a new run from its "
+        f"optimizer do not fit {now}: use DeepSpeed with {parts}{convert}, or start a new run from its "
         "weights with `--model_name_or_path`."
     )

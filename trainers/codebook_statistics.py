@@ -7,10 +7,10 @@ from modeling_ctr.codebook import code_perplexity
 
 
 @torch.no_grad()
-def codebook_statistics(
+def compute_codebook_statistics(
     model: CTRForConditionalGeneration, previous_codes: torch.Tensor | None
 ) -> tuple[dict[str, float], torch.Tensor]:
-    """Scalars about a model's codebook, and the codes `(num_tasks, code_length)` that they were taken from.
+    """Compute scalars about a model's codebook; return them and the codes `(num_tasks, code_length)` behind them.
 
     Args:
         previous_codes: The codes returned last time, to count changes from; None the first time.
@@ -23,7 +23,7 @@ def codebook_statistics(
     """
     codebook = model.task_codebook
     codes = codebook.all_task_codes()
-    statistics = code_statistics(codes, codebook.codebook_size) | {
+    statistics = compute_code_statistics(codes, codebook.codebook_size) | {
         "query_rms": codebook.all_queries().square().mean().sqrt().item(),
         "code_vector_rms": codebook.code_vectors.weight[codes.unique()].float().square().mean().sqrt().item(),
     }
@@ -32,8 +32,8 @@ def codebook_statistics(
     return statistics, codes
 
 
-def code_statistics(codes: torch.Tensor, codebook_size: int) -> dict[str, float]:
-    """Those of the statistics that codes `(num_tasks, code_length)` alone tell."""
+def compute_code_statistics(codes: torch.Tensor, codebook_size: int) -> dict[str, float]:
+    """Compute the statistics that need nothing but codes, `(num_tasks, code_length)`."""
     perplexities = code_perplexity(codes, codebook_size)
     return {
         "codes_in_use": float(codes.unique().numel()),
@@ -43,8 +43,8 @@ def code_statistics(codes: torch.Tensor, codebook_size: int) -> dict[str, float]
     }
 
 
-def collapse_report(task_codes: torch.Tensor, codebook_size: int) -> str | None:
-    """A sentence on a collapsed codebook and what to do about it, or None where codes tell tasks apart.
+def describe_collapse(task_codes: torch.Tensor, codebook_size: int) -> str | None:
+    """Describe a collapsed codebook and what to do about it in a sentence; None where codes tell tasks apart.
 
     Collapsed means that over half of the tasks share their whole code with another, or that fewer values are in use
     than a tenth of those that could be.

@@ -13,24 +13,24 @@ LABEL_PADDING = -100
 
 @dataclass
 class CTRDataCollator:
-    """Pads `input_ids` and, where present, `attention_mask`, `labels` and `choice_ids`; other columns are left out.
+    """Pad `input_ids` and, where present, `attention_mask`, `labels` and `choice_ids`; other columns are left out.
 
     Args:
-        pad_token_id: Fills `input_ids`; `labels` and `choice_ids` are filled with -100.
-        num_tasks: Task ids must be below it. Checked here, on the CPU, where a wrong one can still be named.
+        pad_token_id: Id that fills up `input_ids`; `labels` and `choice_ids` are filled with -100.
+        num_tasks: Number of tasks; ids must be below it. Checked here, on the CPU, where a wrong one can still be named.
     """
 
     pad_token_id: int
     num_tasks: int
 
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        """A batch of `input_ids` and `attention_mask` `(batch, source_length)`, `labels` `(batch, target_length)` and
+        """Make a batch of `input_ids` and `attention_mask` `(batch, source_length)`, `labels` `(batch, target_length)` and
         `task_id` `(batch,)`; with `choice_ids` `(batch, num_choices, choice_length)` and `answer` `(batch,)` where
         any example has answer choices (-100 throughout and -1 for the others). All int64. No `labels` where examples
         have none, to predict them; an `answer` that is missing is -1.
 
         Args:
-            features: Their columns may hold lists, arrays or tensors.
+            features: Examples, whose columns may hold lists, arrays or tensors.
 
         Raises:
             ValueError: A task id is no integer or not below `num_tasks`; a column is missing.

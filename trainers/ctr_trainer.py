@@ -10,15 +10,16 @@ import torch
 from huggingface_hub import EvalResult
 from torch import nn
 from torch.distributed.fsdp import register_fsdp_forward_method
-from transformers import EvalPrediction
+from transformers import EvalPrediction, TrainerCallback
 from transformers.utils import logging
 
 from modeling_ctr import CTRConfig, CTRForConditionalGeneration
 from modeling_ctr.modeling_ctr import CTROutput
-from trainers.codebook_statistics import codebook_statistics, collapse_report
-from trainers.model_card import stage_record, write_model_card
+from trainers.codebook_statistics import compute_codebook_statistics, describe_collapse
+from trainers.model_card import get_stage_record, write_model_card
 from trainers.multitask_trainer import MultitaskTrainer
-from trainers.sharding import shard_codebook, whole_codebook
+from trainers.optimization import freeze_for_stage
+from trainers.sharded_codebook import shard_codebook, whole_codebook
 from trainers.task_codes_file import TASK_CODES_NAME, write_task_codes
 from trainers.training_args import CTRTrainingArguments
 
@@ -43,26 +44,38 @@ class CTRTrainer(MultitaskTrainer):
         model: CTRForConditionalGeneration | nn.Module | None = None,
         args: CTRTrainingArguments | None = None,
         data_collator: Callable | None = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        processing_class: Any = None,
+        model_init: Callable[..., CTRForConditionalGeneration] | None = None,
+        compute_loss_func: None = None,
         compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
-        **kwargs: Any,
+        callbacks: list[TrainerCallback] | None = None,
+        optimizers: tuple = (None, None),
+        preprocess_logits_for_metrics: Callable | None = None,
     ):
         if model is not None and model.config.model_type != CTRConfig.model_type:
             raise ValueError(
                 f"A CTRTrainer trains a CTR model, but got a {type(model).__name__}: put a codebook on it with "
                 "`CTRForConditionalGeneration.from_backbone`, or train it as it is, with a MultitaskTrainer."
             )
-        if compute_metrics is None:
-            compute_metrics = self.accuracies
         super().__init__(
-            model=model,
-            args=args,
-            data_collator=data_collator,
+            model,
+            args,
+            data_collator,
+            train_dataset,
+            eval_dataset,
+            processing_class,
+            model_init,
+            compute_loss_func,
+            self.accuracies if compute_metrics is None else compute_metrics,
+            callbacks,
+            optimizers,
+            preprocess_logits_for_metrics,
             task_names=() if model is None else model.config.task_names,
-            compute_metrics=compute_metrics,
-            **kwargs,
         )
         if isinstance(model, CTRForConditionalGeneration):
-            freeze_for_stage(model, args)
+            freeze_for_stage(model, self.args)
         if model is None:  # `model_init` made it, so its tasks are known only now
             self.task_names = self._plain_model().config.task_names
             if data_collator is None:
@@ -95,7 +108,7 @@ class CTRTrainer(MultitaskTrainer):
         register_fsdp_forward_method(self.model, "choice_log_likelihoods")  # does nothing without FSDP2
         return prepared
 
-    def _losses_of(self, outputs: CTROutput) -> dict[str, torch.Tensor]:
+    def _split_loss(self, outputs: CTROutput) -> dict[str, torch.Tensor]:
         losses = {"lm_loss": outputs.lm_loss, "vq_loss": outputs.vq_loss}
         return {name: loss for name, loss in losses.items() if loss is not None}
 
@@ -104,12 +117,12 @@ class CTRTrainer(MultitaskTrainer):
     def _model_statistics(self) -> dict[str, float]:
         model = self._plain_model()
         with whole_codebook(model.task_codebook):
-            statistics, self._last_codes = codebook_statistics(model, self._last_codes)
+            statistics, self._last_codes = compute_codebook_statistics(model, self._last_codes)
         self._report_collapse(model)
         return statistics
 
     def _report_collapse(self, model: CTRForConditionalGeneration) -> None:
-        report = collapse_report(self._last_codes, model.config.codebook_size)
+        report = describe_collapse(self._last_codes, model.config.codebook_size)
         if report and not self._collapse_reported:
             logger.warning(f"Step {self.state.global_step}: {report}")
         self._collapse_reported = report is not None
@@ -124,7 +137,7 @@ class CTRTrainer(MultitaskTrainer):
         ignore_keys: list[str] | None = None,
         **gen_kwargs: Any,
     ):
-        """The predicted choice of each example, `(batch,)`, and its answer and task id, `(batch, 2)`.
+        """Predict the choice of each example, `(batch,)`, and its answer and task id, `(batch, 2)`.
 
         The answer is -1 where an example has no answer choices. With `predict_with_generate`, as in `Seq2SeqTrainer`.
         """
@@ -166,7 +179,7 @@ class CTRTrainer(MultitaskTrainer):
         """As in transformers, with the codes of all tasks beside the weights, in `task_codes.json`."""
         if self.state.global_step:
             config = self._plain_model().config
-            config.training_stages = [*self._earlier_stages, stage_record(self, config.num_tasks)]
+            config.training_stages = [*self._earlier_stages, get_stage_record(self, config.num_tasks)]
         super().save_model(output_dir, _internal_call)
         model = self._plain_model()
         with whole_codebook(model.task_codebook):
@@ -194,7 +207,7 @@ class CTRTrainer(MultitaskTrainer):
         The card tells by itself what transformers' takes `tasks`, `dataset` and `dataset_args` for.
 
         Args:
-            results: Of held-out tasks, e.g. from [`eval_result`].
+            results: Scores of held-out tasks, e.g. from [`make_eval_result`].
         """
         if not self.is_world_process_zero():
             return
@@ -217,15 +230,3 @@ class CTRTrainer(MultitaskTrainer):
             base_model=finetuned_from,
             task_codes=self._saved_codes,
         )
-
-
-def freeze_for_stage(model: CTRForConditionalGeneration, args: CTRTrainingArguments) -> None:
-    """Set what the stage trains: the codebook, and in stage 2 the language model.
-
-    Where an adapter was added to the model peft has set that, and nothing but the adapter will be saved.
-    """
-    if model._hf_peft_config_loaded:
-        return
-    model.backbone.requires_grad_(args.stage == 2)
-    model.task_codebook.requires_grad_(True)
-    model.task_codebook.position_maps.requires_grad_(args.train_position_maps)

@@ -15,7 +15,7 @@ from transformers.training_args import OptimizerNames
 from modeling_ctr import CTRForConditionalGeneration
 from modeling_ctr.checkpoint_name import is_repo_id
 from safe_files import write_text
-from trainers.codebook_statistics import code_statistics
+from trainers.codebook_statistics import compute_code_statistics
 
 CARD_NAME = "README.md"
 TEMPLATE_PATH = Path(__file__).parent / "templates" / "model_card.md"
@@ -28,15 +28,15 @@ STAGE_ROWS = {  # what the card calls the entries of a stage's record
     "weight_decay": "weight decay",
     "lr_scheduler_type": "schedule",
     "warmup_steps": "warm-up",
-    "optimizer": "optimiser",
+    "optimizer": "optimizer",
     "precision": "precision",
     "seed": "seed",
     "num_examples": "training examples",
 }
 
 
-def stage_record(trainer: Trainer, num_tasks: int) -> dict[str, Any]:
-    """The settings of a training run, as the config's `training_stages` keeps them; all of it goes into JSON."""
+def get_stage_record(trainer: Trainer, num_tasks: int) -> dict[str, Any]:
+    """Collect the settings of a training run, as the config's `training_stages` keeps them; all of it goes into JSON."""
     args, state = trainer.args, trainer.state
     parts = args.gradient_accumulation_steps * args.world_size
     by_tokens = args.per_device_train_tokens
@@ -61,17 +61,17 @@ def stage_record(trainer: Trainer, num_tasks: int) -> dict[str, Any]:
     return record
 
 
-def eval_result(
+def make_eval_result(
     task: str, value: float, method: str, *, dataset: str | None = None, split: str = "validation"
 ) -> EvalResult:
-    """An accuracy, for the card's `results`.
+    """Make an accuracy into an entry of the card's `results`.
 
     Args:
         task: Name of the held-out task.
         value: The accuracy, 0 to 1.
-        method: How its code was found, or what else answered.
+        method: Search that found its code, or whatever else answered.
         dataset: The data set's name on the Hub, if it has one; by default, the task's.
-        split: That it was measured on.
+        split: Split that it was measured on.
 
     Raises:
         ValueError: `value` is not a finite number.
@@ -106,15 +106,15 @@ def write_model_card(
     """Write the model card into `output_dir`, as `README.md`.
 
     Args:
-        model: Its config's `training_stages` say how it was trained.
-        output_dir: The folder that the model is saved in.
-        repo_id: Where the model will be on the Hub, "user/name"; by default, the folder's name.
-        results: Of held-out tasks, e.g. from [`eval_result`]; also written as `model-index`.
-        task_accuracies: Of training tasks on validation data, by name.
-        language: Of the model's texts, as ISO 639-1 codes.
-        license: Identifier of the licence on the Hub.
+        model: CTR model, whose config's `training_stages` say how it was trained.
+        output_dir: Folder that the model is saved in.
+        repo_id: Name the model will have on the Hub, "user/name"; by default, the folder's name.
+        results: Scores of held-out tasks, e.g. from [`make_eval_result`]; also written as `model-index`.
+        task_accuracies: Accuracies of training tasks on validation data, by name.
+        language: Languages of the model's texts, as ISO 639-1 codes.
+        license: Identifier of the license on the Hub.
         tags: Further tags.
-        datasets: Names on the Hub of the training data sets.
+        datasets: Hub names of the training data sets.
         base_model: The language model behind it on the Hub; by default, where it was loaded from.
         task_codes: The training tasks' codes, `(num_tasks, code_length)`; by default, as the weights give them, which
             one process alone cannot tell where they are spread over several.
@@ -144,7 +144,7 @@ def write_model_card(
         config=model.config,
         stages=_stage_rows(model.config.training_stages or []),
         **_task_rows(model, codes, task_accuracies or {}),
-        codebook=code_statistics(codes, model.config.codebook_size),
+        codebook=compute_code_statistics(codes, model.config.codebook_size),
         results=[[_cell(r.dataset_name), _cell(r.metric_name or r.metric_type), _result_value(r)] for r in results],
         # In the snippets: Python literals.
         repo_literal=repr(repo_id),
@@ -156,7 +156,7 @@ def write_model_card(
 
 
 def _backbone_name(model: CTRForConditionalGeneration, backbone: str) -> str:
-    """The language model's name; of a local one the last part of its path, and its family where there is no name."""
+    """Return the language model's name: the last part of a local path, or the family where there is no name."""
     if is_repo_id(backbone):
         return f"[{backbone}](https://huggingface.co/{backbone})"
     name = Path(backbone).name
@@ -164,7 +164,7 @@ def _backbone_name(model: CTRForConditionalGeneration, backbone: str) -> str:
 
 
 def _stage_rows(stages: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """A table of settings: a header with the stages, then a row per setting that any of them knows."""
+    """Make a table of settings: a header with the stages, then a row per setting that any of them knows."""
     if not stages:
         return []
     rows = [["setting", *(f"stage {stage.get('stage')}" for stage in stages)]]
@@ -177,7 +177,7 @@ def _stage_rows(stages: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 def _task_rows(
     model: CTRForConditionalGeneration, codes: torch.LongTensor, task_accuracies: Mapping[str, float]
 ) -> dict[str, list[list[str]]]:
-    """Tables of the training tasks and of the added ones, each a header and its rows; the latter empty if none."""
+    """Make tables of the training tasks and of the added ones, each a header and its rows; the latter empty if none."""
     config = model.config
     sizes = [stage.get("task_examples") for stage in config.training_stages or []]
     sizes = next((size for size in reversed(sizes) if size and len(size) == config.num_tasks), None)
@@ -196,12 +196,12 @@ def _task_rows(
 
 
 def _result_value(result: EvalResult) -> str:
-    """An accuracy in percent, anything else as it is."""
+    """Write an accuracy in percent, anything else as it is."""
     return f"{100 * result.metric_value:.1f}%" if result.metric_type == "accuracy" else _cell(result.metric_value)
 
 
 def _cell(value: Any) -> str:
-    """`value` as plain text within one cell of a Markdown table."""
+    """Write `value` as plain text within one cell of a Markdown table."""
     text = " ".join(_printable(str(value)).split())
     for character in "\\`*|<[]":
         text = text.replace(character, "&lt;" if character == "<" else f"\\{character}")
@@ -209,5 +209,5 @@ def _cell(value: Any) -> str:
 
 
 def _printable(text: str) -> str:
-    """`text` without what no file can hold: half characters become their escapes."""
+    """Replace what no file can hold, half characters, by their escapes."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -26,13 +26,13 @@ FACT_FILES = {"README.md", "train_results.json", "eval_results.json", "all_resul
 
 
 def list_published_files(folder: str | Path, config: PreTrainedConfig, processing_class: Any = None) -> list[str]:
-    """Names of the files in `folder` that make up a model, sorted: all that a push takes from there.
+    """List the names of the files in `folder` that make up a model, sorted: all that a push takes from there.
 
     Links are left out: what they lead to was put elsewhere for a reason.
 
     Args:
-        config: Where it comes with Python files of its own, those count.
-        processing_class: A tokenizer, whose vocabulary files count.
+        config: Model's config; where it comes with Python files of its own, those count.
+        processing_class: Tokenizer, whose vocabulary files count.
     """
     folder = Path(folder)
     names = MODEL_FILES | ADAPTER_FILES | TOKENIZER_FILES | FACT_FILES

@@ -11,8 +11,8 @@ from datasets import Dataset
 from torch.utils.data import Sampler
 
 
-def token_counts(dataset: Dataset | Sequence[Mapping[str, Any]], column: str) -> np.ndarray:
-    """Lengths of the lists in a column, `(num_rows,)`, integers. Of a `Dataset` only where they start and end is read."""
+def count_tokens(dataset: Dataset | Sequence[Mapping[str, Any]], column: str) -> np.ndarray:
+    """Count the elements of the lists in a column, `(num_rows,)`, integers; of a `Dataset` only their offsets are read."""
     if not isinstance(dataset, Dataset):
         return np.array([len(dataset[i][column]) for i in range(len(dataset))])
     tables = dataset.select_columns(column).with_format("arrow").iter(batch_size=10_000)
@@ -20,15 +20,15 @@ def token_counts(dataset: Dataset | Sequence[Mapping[str, Any]], column: str) ->
 
 
 class LengthGroupedBatchOrder(Sampler[int]):
-    """Shuffles all examples, sorts chunks of 50 batches by length, then shuffles the batches of each chunk.
+    """Shuffle all examples, sort chunks of 50 batches by length, then shuffle the batches of each chunk.
 
     The order depends on the seed, the epoch and the *global* batch size only, so that any split of a global batch into
     processes and accumulation steps sees the same batches, and a resumed run the same ones as an uninterrupted run.
 
     Args:
-        lengths: Tokens of each example.
-        batch_size: Examples per optimiser step, over all processes and accumulation steps.
-        seed: Seeds the shuffling, together with the epoch (`set_epoch`).
+        lengths: Number of tokens of each example.
+        batch_size: Examples per optimizer step, over all processes and accumulation steps.
+        seed: Random seed of the shuffling, together with the epoch (`set_epoch`).
     """
 
     BATCHES_PER_CHUNK = 50
@@ -57,22 +57,22 @@ class LengthGroupedBatchOrder(Sampler[int]):
 
 
 class TokenBudgetBatches(Sampler[list[int]]):
-    """Batches with as many examples as a budget of tokens, padding included, has room for.
+    """Make batches with as many examples as fit in a budget of tokens, padding included.
 
     Examples lie in bins by the lengths of their sources and of their targets. Each epoch shuffles the bins within
-    themselves, cuts the row of all bins into the batches of optimiser steps, and shuffles these: a batch is a random
+    themselves, cuts the row of all bins into the batches of optimizer steps, and shuffles these: a batch is a random
     choice among examples of its lengths, and every step may get any batch, so that tasks come in proportion in
-    expectation. Bins are 8 tokens wide, or as wide as it takes to fill five batches, which are to be others in every
+    expectation. Bins are 8 tokens wide, or as wide as it takes to fill five batches, which differ from epoch to
     epoch. Where the cuts are depends on the lengths alone, so all epochs have as many batches.
 
     The examples of a step are the same for any `parts` that divides 8 and any `tokens` with the same product, where they
     are at least 8. They are split evenly; for that, the last batch of the row may repeat up to `parts - 1` examples.
 
     Args:
-        sources, targets: Tokens of each example, `(num_examples,)`.
-        tokens: Source and target tokens of a batch at most.
-        parts: Batches of an optimiser step: processes x accumulation steps. They follow each other.
-        seed: Seeds the shuffling, together with the epoch (`set_epoch`).
+        sources, targets: Number of source and of target tokens of each example, `(num_examples,)`.
+        tokens: Largest number of source and target tokens in a batch.
+        parts: Number of batches in an optimizer step, processes x accumulation steps; they follow each other.
+        seed: Random seed of the shuffling, together with the epoch (`set_epoch`).
 
     Raises:
         ValueError: The longest source and the longest target have no room in a batch.
@@ -98,7 +98,7 @@ class TokenBudgetBatches(Sampler[list[int]]):
         self.ends = self._batch_ends(lengths, bins, tokens * parts)
 
     def _bins(self, lengths: np.ndarray, tokens: int) -> np.ndarray:
-        """The bin of each example, `(num_examples,)`, from 0: by source, then by target."""
+        """Return the bin of each example, `(num_examples,)`, from 0: by source, then by target."""
         sources, targets = (-(-lengths // self.BIN_WIDTH)).astype(np.int64).T
         _, cells = np.unique(sources * (targets.max() + 1) + targets, return_inverse=True)
         filled = np.bincount(cells, lengths.sum(1)).cumsum()
@@ -106,7 +106,7 @@ class TokenBudgetBatches(Sampler[list[int]]):
         return np.unique(((filled - filled[0]) // (tokens * self.BATCHES_PER_BIN))[cells], return_inverse=True)[1]
 
     def _batch_ends(self, lengths: np.ndarray, bins: np.ndarray, tokens: int) -> list[int]:
-        """Where to cut the row of all bins, so that no batch has over `tokens` tokens whatever the order in the bins."""
+        """Return where to cut the row of all bins, so that no batch has over `tokens` tokens whatever the order in the bins."""
         order = bins.argsort(kind="stable")
         starts = np.flatnonzero(np.diff(bins[order], prepend=-1))
         longest = np.maximum.reduceat(lengths[order], starts)[bins[order]]  # of each example's bin

@@ -18,18 +18,18 @@ POSITION = "stream_position"  # of batches; not an argument of the model
 
 
 class StreamedBatches(IterableDataset):
-    """Batches of one process: reads a buffer of examples, shuffles it and groups it by length, and reads the next.
+    """Make the batches of one process: read a buffer of examples, shuffle it, group it by length, and read the next.
 
     Every batch says under `stream_position` where the stream stood when its buffer began, and how many batches of the
     buffer are used up with it. From there another one goes on with the very next batch, having read that buffer again.
 
     Args:
-        stream: Examples without end; each process takes its share, whole files where they divide evenly.
-        collate: Makes a batch of examples.
-        batch_size: Examples of a batch.
-        step_batches: Batches of this process per optimiser step.
-        seed: Seeds the shuffling of the buffers.
-        process_index, num_processes: Of all processes that train together.
+        stream: Endless stream of examples; each process takes its share, whole files where they divide evenly.
+        collate: Function that makes a batch of examples.
+        batch_size: Number of examples in a batch.
+        step_batches: Number of batches of this process per optimizer step.
+        seed: Random seed of the shuffling of the buffers.
+        process_index, num_processes: This process's number, and how many train together.
         position: `stream_position` of the batch to go on after, or None for the beginning.
     """
 
@@ -76,7 +76,7 @@ def write_position(position: str, checkpoint: str, process_index: int, num_proce
 
 
 def read_position(checkpoint: str, process_index: int, num_processes: int) -> str:
-    """What `write_position` kept.
+    """Read what `write_position` kept.
 
     Raises:
         ValueError: The checkpoint is of another number of processes, or of a run without streaming.
@@ -87,7 +87,7 @@ def read_position(checkpoint: str, process_index: int, num_processes: int) -> st
     for other in Path(checkpoint).glob("stream_0_of_*.json"):
         raise ValueError(
             f"The checkpoint '{checkpoint}' is of {other.stem.rpartition('_')[2]} processes, each with its place in "
-            f"the stream, and cannot be gone on from with {num_processes}: use as many, or start from its weights with "
+            f"the stream, which {num_processes} cannot go on from: use as many, or start from its weights with "
             "`--model_name_or_path`."
         )
     raise ValueError(f"The checkpoint '{checkpoint}' is of a run without `--streaming`: go on without it.")

@@ -27,17 +27,17 @@ PEAK_FLOPS = {
 
 
 class Throughput:
-    """Counts the batches of one process between two reports.
+    """Count the batches of one process between two reports.
 
     Args:
-        model: Its parameters give the number of operations per token.
-        device: Where it trains.
+        model: Model whose parameters give the number of operations per token.
+        device: Device that it trains on.
     """
 
     def __init__(self, model: nn.Module, device: torch.device):
         self.device = device
         self._prompt_length = model.config.code_length if isinstance(model, CTRForConditionalGeneration) else 0
-        self._token_flops = token_flops(model)
+        self._token_flops = count_token_flops(model)
         self._restart()
 
     def _restart(self) -> None:
@@ -52,14 +52,14 @@ class Throughput:
         self._examples += len(batch["labels"])
         self._padded_tokens += batch["input_ids"].numel() + batch["labels"].numel()
         self._tokens = self._tokens + batch["attention_mask"].sum() + (batch["labels"] != -100).sum()
-        self._flops += batch_flops(batch, *self._token_flops, self._prompt_length)
+        self._flops += count_batch_flops(batch, *self._token_flops, self._prompt_length)
 
     def leave_out(self, seconds: float) -> None:
         """Do not count time spent on something else, such as evaluation."""
         self._start += seconds
 
     def report(self, accelerator: Accelerator) -> dict[str, float]:
-        """Of all processes since the last report: `examples_per_second`, `tokens_per_second` (sources and targets
+        """Report of all processes since the last report: `examples_per_second`, `tokens_per_second` (sources and targets
         without padding), `padding_share`, the first process's peak `memory_gib` and, where the device's peak is known, `mfu`.
 
         `mfu`, the first process's, counts the products with weights, of padded batches, and leaves out attention's own products.
@@ -74,16 +74,16 @@ class Throughput:
             "examples_per_second": examples / seconds,
             "tokens_per_second": tokens / seconds,
             "padding_share": 1 - tokens / padded_tokens,
-            "memory_gib": peak_memory(self.device) / 2**30,
+            "memory_gib": get_peak_memory(self.device) / 2**30,
         }
-        if (peak := peak_flops(self.device)) is not None:
+        if (peak := get_peak_flops(self.device)) is not None:
             report["mfu"] = self._flops / seconds / peak
         self._restart()
         return report
 
 
-def token_flops(model: nn.Module) -> tuple[int, int]:
-    """Operations per source token (prompt vectors included) and per target token, in products with weights.
+def count_token_flops(model: nn.Module) -> tuple[int, int]:
+    """Count the operations per source token (prompt vectors included) and per target token, in products with weights.
 
     Two per weight forward, two backward, and two more for the gradients of weights that are trained. Keys and values
     of cross-attention are made from the source.
@@ -104,24 +104,24 @@ def token_flops(model: nn.Module) -> tuple[int, int]:
     return source, target
 
 
-def batch_flops(
+def count_batch_flops(
     batch: Mapping[str, torch.Tensor], source_flops: int, target_flops: int, prompt_length: int = 0
 ) -> int:
-    """Operations of a training step on a padded batch, see `token_flops`, with `prompt_length` prompt vectors a row."""
+    """Count the operations of a training step on a padded batch, see `count_token_flops`, with `prompt_length` prompt vectors a row."""
     source_tokens = batch["input_ids"].numel() + prompt_length * len(batch["input_ids"])
     return source_flops * source_tokens + target_flops * batch["labels"].numel()
 
 
-def peak_flops(device: torch.device) -> float | None:
-    """The maker's dense bf16 operations per second, where the device is known."""
+def get_peak_flops(device: torch.device) -> float | None:
+    """Return the maker's dense bf16 operations per second, where the device is known."""
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
     return next((peak for known, peak in PEAK_FLOPS.items() if known in name), None)
 
 
-def peak_memory(device: torch.device) -> int:
-    """Bytes: of tensors on an accelerator, or of the whole process on the CPU."""
+def get_peak_memory(device: torch.device) -> int:
+    """Return the peak in bytes: of tensors on an accelerator, or of the whole process on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -33,7 +33,7 @@ class CTRTrainingArguments(Seq2SeqTrainingArguments):
     )
     train_position_maps: bool = field(
         default=True,
-        metadata={"help": "False keeps the per-position maps as initialised, as the authors' code in effect did."},
+        metadata={"help": "False keeps the per-position maps as initialized, as the authors' code in effect did."},
     )
 
     max_vq_loss: float = field(
@@ -43,7 +43,7 @@ class CTRTrainingArguments(Seq2SeqTrainingArguments):
         default="stop",
         metadata={
             "help": "Where a loss is not finite or the vq loss exceeds `max_vq_loss`: `stop` or `warn`, looked at when "
-            "logging and before saving, or `skip`, which leaves out the optimiser's step and waits for the device at "
+            "logging and before saving, or `skip`, which skips the optimizer's step and waits for the device at "
             "every step.",
             "choices": ["stop", "skip", "warn"],
         },
@@ -74,7 +74,7 @@ class CTRTrainingArguments(Seq2SeqTrainingArguments):
     per_device_train_tokens: int | None = field(
         default=None,
         metadata={
-            "help": "Instead of `per_device_train_batch_size`: batches of examples of like length with at most so many "
+            "help": "Instead of `per_device_train_batch_size`: batches of examples of like length with at most this many "
             "source and target tokens, padding included, per device and accumulation step."
         },
     )
@@ -99,7 +99,7 @@ class CTRTrainingArguments(Seq2SeqTrainingArguments):
 
     @property
     def device(self) -> torch.device:
-        """As in transformers, but a CPU has no index: 5.17 cannot load a checkpoint's optimiser onto `cpu:1`."""
+        """As in transformers, but a CPU has no index: 5.17 cannot load a checkpoint's optimizer onto `cpu:1`."""
         device = super().device
         return torch.device("cpu") if device.type == "cpu" else device
 

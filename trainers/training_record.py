@@ -28,7 +28,7 @@ STREAM_ROWS, SAMPLED_ROWS = 1_000, 64
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """What a training was given.
+    """Say what a training was given.
 
     Args:
         max_steps, num_train_epochs: Its length, as the arguments say it.
@@ -45,23 +45,23 @@ class TrainingRecord:
     num_examples: int | None
     data: str | None
 
-    @classmethod
-    def of(cls, args: CTRTrainingArguments, dataset: Any) -> "TrainingRecord":
-        """Take down the arguments and the training set of a run."""
-        parts = args.gradient_accumulation_steps * args.world_size
-        tokens = args.per_device_train_tokens
-        return cls(
-            max_steps=args.max_steps,
-            num_train_epochs=args.num_train_epochs,
-            examples_per_step=args.train_batch_size * parts if tokens is None else None,
-            tokens_per_step=None if tokens is None else tokens * parts,
-            num_examples=len(dataset) if has_length(dataset) else None,
-            data=compute_data_digest(dataset),
-        )
-
     def write(self, folder: str | Path) -> None:
         """Write it into a checkpoint or an output folder."""
         write_json(Path(folder) / RECORD_NAME, asdict(self))
+
+
+def get_training_record(args: CTRTrainingArguments, dataset: Any) -> TrainingRecord:
+    """Take down the arguments and the training set of a run."""
+    parts = args.gradient_accumulation_steps * args.world_size
+    tokens = args.per_device_train_tokens
+    return TrainingRecord(
+        max_steps=args.max_steps,
+        num_train_epochs=args.num_train_epochs,
+        examples_per_step=args.train_batch_size * parts if tokens is None else None,
+        tokens_per_step=None if tokens is None else tokens * parts,
+        num_examples=len(dataset) if has_length(dataset) else None,
+        data=compute_data_digest(dataset),
+    )
 
 
 def read_record(folder: str | Path) -> TrainingRecord | None:
@@ -73,10 +73,10 @@ def read_record(folder: str | Path) -> TrainingRecord | None:
 
 
 def check_record(folder: str | Path, now: TrainingRecord, *, any_data: bool = False) -> None:
-    """Compare the record in a checkpoint or an output folder with that of the run which is to go on from there.
+    """Compare the record in a checkpoint or an output folder with that of the run which goes on from there.
 
     Args:
-        any_data: Do not compare the data.
+        any_data: Whether to leave out the comparison of the data.
 
     Raises:
         ValueError: The data changed, or a step has another number of examples or tokens.
@@ -103,7 +103,7 @@ def check_record(folder: str | Path, now: TrainingRecord, *, any_data: bool = Fa
 
 
 def is_made_longer(output_dir: str | Path, now: TrainingRecord) -> bool:
-    """Whether a training that is finished in `output_dir` is asked to have more steps or epochs than it had.
+    """Tell whether a training that is finished in `output_dir` is asked to have more steps or epochs than it had.
 
     Raises:
         ValueError: It is asked to have fewer, or is measured in the other of the two.
@@ -121,7 +121,7 @@ def is_made_longer(output_dir: str | Path, now: TrainingRecord) -> bool:
 
 
 def read_step(checkpoint: str | Path) -> int:
-    """The optimizer step that a checkpoint was written after; 0 where it does not tell."""
+    """Read the optimizer step that a checkpoint was written after; 0 where it does not say."""
     try:
         state = json.loads((Path(checkpoint) / "trainer_state.json").read_text(encoding="utf-8"))
         return int(state["global_step"])
@@ -130,9 +130,9 @@ def read_step(checkpoint: str | Path) -> int:
 
 
 def compute_data_digest(dataset: Any) -> str | None:
-    """Digest of what a training set holds: of all its tokens, in order, where it is a `datasets.Dataset`.
+    """Compute a digest of a training set: of all its tokens, in order, where it is a `datasets.Dataset`.
 
-    Of other data sets with a length 64 rows are read; of a stream of `datasets` its first 1,000 examples. None for
+    Of other data sets with a length, 64 rows are read; of a stream of `datasets`, the first 1,000 examples. None for
     other streams, since reading from them could use them up.
     """
     digest = hashlib.blake2b(digest_size=16)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainers.throughput import batch_flops, token_flops
+from trainers.throughput import count_batch_flops, count_token_flops
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL = ["--shape", "tiny", "--batch_size", "2", "--source_length", "6", "--target_length", "4", "--repetitions", "2"]
@@ -23,7 +23,7 @@ def training_step(monkeypatch):
 
 
 def test_prints_every_variant_with_its_utilisation_and_where_the_time_goes(training_step, monkeypatch, capsys):
-    monkeypatch.setattr(training_step, "peak_flops", lambda device: 1e12)
+    monkeypatch.setattr(training_step, "get_peak_flops", lambda device: 1e12)
     training_step.main([*SMALL, "--profile"])
     table, *profiles = capsys.readouterr().out.split("A step of ")
     rows = re.findall(r"^\| (.+?) \| .* \| ([\d.]+) \| ([\d.]+)% \|$", table, re.MULTILINE)
@@ -49,7 +49,7 @@ def test_all_variants_compute_with_as_many_tokens(training_step):
         variant = make()
         tokens = variant.batch["input_ids"].shape[1] + variant.prompt_length
         assert tokens == 6 + training_step.CODE_LENGTH and variant.batch["labels"].shape == (2, 4)
-        flops[name] = batch_flops(variant.batch, *token_flops(variant.model), variant.prompt_length)
+        flops[name] = count_batch_flops(variant.batch, *count_token_flops(variant.model), variant.prompt_length)
     assert flops["CTR stage 2"] == flops["plain T5"]
     assert flops["CTR stage 1"] * 6 == flops["plain T5"] * 4  # no gradients of the weights
     assert flops["peft prompt tuning"] == flops["CTR stage 1"]

@@ -1,4 +1,4 @@
-"""Runs snippets in a process that talks to a Hub; `client.py` is that process."""
+"""Runs snippets in a process that talks to a Hub; `snippet_process.py` is that process."""
 
 import json
 import os
@@ -23,7 +23,7 @@ class HubError(Exception):
 
 
 class Client:
-    """A process with the Hub's client; see `client.py`."""
+    """A process with the Hub's client; see `snippet_process.py`."""
 
     def __init__(self, url: str, home: Path, imports: str | None = None, offline: bool = False):
         home.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ class Client:
         environment["PYTHONPATH"] = f"{HERE.parents[1]}{os.pathsep}{libraries}" if imports else libraries
         if offline:
             environment["HF_HUB_OFFLINE"] = "1"
-        command = [sys.executable, "-S", str(HERE / "client.py"), *([imports] if imports else [])]
+        command = [sys.executable, "-S", str(HERE / "snippet_process.py"), *([imports] if imports else [])]
         self.process = subprocess.Popen(
             command, cwd=home, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

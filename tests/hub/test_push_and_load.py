@@ -244,8 +244,8 @@ trainer = CTRTrainer(
 trainer.train()
 """
 FINAL_PUSH = """
-from trainers.model_card import eval_result
-trainer.push_to_hub(results=[eval_result("rte", 0.8, "Bitwise Search")], license="mit")
+from trainers.model_card import make_eval_result
+trainer.push_to_hub(results=[make_eval_result("rte", 0.8, "Bitwise Search")], license="mit")
 """
 
 

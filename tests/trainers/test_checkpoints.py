@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from modeling_ctr import CTRForConditionalGeneration
-from trainers.checkpoints import checkpoint_problem, last_whole_checkpoint, needs_universal_form
+from trainers.checkpoints import describe_problem, find_whole_checkpoint, needs_universal_form
 
 TESTS = Path(__file__).parent
 
@@ -43,23 +43,23 @@ def start(mixture, tmp_path) -> Callable[..., subprocess.Popen]:
 def test_only_whole_checkpoints_are_gone_on_from(build, train, tmp_path, caplog):
     run = tmp_path / "run"
     train(build(), output_dir=str(run), stage=1, max_steps=12, save_strategy="steps", save_steps=4)
-    assert last_whole_checkpoint(run) == run / "checkpoint-12"  # which comes before 4 in the alphabet
+    assert find_whole_checkpoint(run) == run / "checkpoint-12"  # which comes before 4 in the alphabet
     for name in ("trainer_state.json", "optimizer.pt", "scheduler.pt", "rng_state.pth", "model.safetensors"):
         shutil.copytree(run, tmp_path / name)
         file = tmp_path / name / "checkpoint-12" / name
         os.truncate(file, file.stat().st_size // 2)
-        assert last_whole_checkpoint(tmp_path / name) == tmp_path / name / "checkpoint-8"
+        assert find_whole_checkpoint(tmp_path / name) == tmp_path / name / "checkpoint-8"
         file.unlink()
-        assert "missing" in checkpoint_problem(file.parent)
-        assert last_whole_checkpoint(tmp_path / name) == tmp_path / name / "checkpoint-8"
+        assert "missing" in describe_problem(file.parent)
+        assert find_whole_checkpoint(tmp_path / name) == tmp_path / name / "checkpoint-8"
     assert "checkpoint-12' is not whole (rng_state.pth is truncated or damaged)" in caplog.text
 
 
 def test_nothing_to_go_on_from(tmp_path):
     (tmp_path / "checkpoint-3").mkdir()
     (tmp_path / "checkpoints-of-mine").mkdir()
-    assert last_whole_checkpoint(tmp_path) is None
-    assert last_whole_checkpoint(tmp_path / "absent") is None
+    assert find_whole_checkpoint(tmp_path) is None
+    assert find_whole_checkpoint(tmp_path / "absent") is None
 
 
 def test_resuming_without_a_whole_checkpoint_starts_at_the_beginning(build, train, tmp_path, caplog):
@@ -75,14 +75,14 @@ def test_deepspeed_checkpoints_of_another_number_of_processes(tmp_path):
     for rank in range(2):
         (tmp_path / "global_step4" / f"bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt").touch()
     assert not needs_universal_form(tmp_path, 2, 3)
-    refused = r"by DeepSpeed with 2 process.*with DeepSpeed and 4: use DeepSpeed with 2"
+    refused = r"by DeepSpeed with 2 process.*do not fit DeepSpeed and 4: use DeepSpeed with 2"
     with pytest.raises(ValueError, match=refused + ", convert it as examples/scaling/README.md says, or start"):
         needs_universal_form(tmp_path, 4, 2)
     (tmp_path / "latest_universal").write_text("global_step4_universal")
     assert needs_universal_form(tmp_path, 4, 2) and not needs_universal_form(tmp_path, 2, 2)
     with pytest.raises(ValueError, match=refused + ", or start a new run"):
         needs_universal_form(tmp_path, 4, 3)
-    with pytest.raises(ValueError, match="cannot be gone on from with another engine"):
+    with pytest.raises(ValueError, match="do not fit another engine"):
         needs_universal_form(tmp_path, 0, 0)
 
 
@@ -98,7 +98,7 @@ def test_full_disk_is_said_and_leaves_the_previous_checkpoint(build, train, tmp_
             train(build(), True, max_steps=8, save_total_limit=1, **settings)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert last_whole_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
+    assert find_whole_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
 
 
 def test_directory_that_cannot_be_written_is_named(build, train, tmp_path):
@@ -120,7 +120,7 @@ def test_read_only_directory_is_said_and_leaves_the_previous_checkpoint(build, t
     run.chmod(0o755)
     assert process.returncode == 1
     assert f"OSError: The checkpoint of step 8 could not be written to '{run}'" in errors
-    assert last_whole_checkpoint(run) == run / "checkpoint-4"
+    assert find_whole_checkpoint(run) == run / "checkpoint-4"
 
 
 class Spoil(TrainerCallback):
@@ -188,7 +188,7 @@ def test_killed_again_and_again_it_ends_bit_identical(build, train, start, tmp_p
     code, errors = interrupt(signal.SIGTERM, after=5)
     assert code == 143 and "SIGTERM received: saving after step" in errors
     stopped_at = int(errors.split("saving after step ")[1].split(",")[0])
-    assert last_whole_checkpoint(run) == run / f"checkpoint-{stopped_at}"
+    assert find_whole_checkpoint(run) == run / f"checkpoint-{stopped_at}"
     process = resume()
     _, errors = process.communicate(timeout=600)
     assert process.returncode == 0 and f"checkpoint-{stopped_at}'" in errors

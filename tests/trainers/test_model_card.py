@@ -13,7 +13,7 @@ from huggingface_hub.repocard import metadata_eval_result, metadata_load
 
 from modeling_ctr import CTRForConditionalGeneration
 from trainers.hub import save_for_hub
-from trainers.model_card import eval_result, stage_record, write_model_card
+from trainers.model_card import get_stage_record, make_eval_result, write_model_card
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ODD = "a|b `c` <b> \"q\" 's' --- {{ x }} \\n \n---\nhéllo 🤗: #1, [x](y) *z*"
@@ -72,9 +72,9 @@ def test_a_backbone_from_the_hub_is_in_the_metadata_and_a_local_one_is_not(card,
 
 def test_results_are_metadata_that_the_hub_reads(card):
     results = [
-        eval_result("rte", 0.8, "Bitwise Search", dataset="super_glue"),
-        eval_result("cb", 0.75, "Bitwise Search"),
-        eval_result("rte", 0.7, "Code Ensemble", dataset="super_glue"),
+        make_eval_result("rte", 0.8, "Bitwise Search", dataset="super_glue"),
+        make_eval_result("cb", 0.75, "Bitwise Search"),
+        make_eval_result("rte", 0.7, "Code Ensemble", dataset="super_glue"),
     ]
     read = card(repo_id="me/ctr", results=results, license="mit", language="en", tags="t0", datasets=["ag_news"])
     assert {r.unique_identifier for r in read.data.eval_results} == {r.unique_identifier for r in results}
@@ -93,7 +93,7 @@ def test_results_are_metadata_that_the_hub_reads(card):
 
 
 def test_its_model_index_has_the_shape_of_the_hubs_own(card, tmp_path):
-    card(repo_id="me/ctr", results=[eval_result("cb", 0.75, "Bitwise Search")])
+    card(repo_id="me/ctr", results=[make_eval_result("cb", 0.75, "Bitwise Search")])
     theirs = metadata_eval_result(
         model_pretty_name="ctr",
         task_pretty_name="cb",
@@ -112,7 +112,7 @@ def test_its_model_index_has_the_shape_of_the_hubs_own(card, tmp_path):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_result_that_is_no_number_is_refused(value):
     with pytest.raises(ValueError, match="accuracy of 'search' on 'rte' must be a finite number"):
-        eval_result("rte", value, "search")
+        make_eval_result("rte", value, "search")
 
 
 @pytest.mark.parametrize("odd", [ODD, "\ud800 half", "---\nlicense: evil", "```\n# h1", "trailing \\"])
@@ -120,7 +120,9 @@ def test_odd_characters_survive(card, tiny_ctr_model, odd):
     names = [odd, "plain", "ag_news"]
     model = tiny_ctr_model(task_names=names, added_task_codes={odd + "2": [1, 2, 3, 4]})
     model.config.text_config._name_or_path = odd
-    read = card(model, results=[eval_result(odd, 0.5, odd)], license="mit", task_accuracies={odd: 1.0}, tags=odd[2:])
+    read = card(
+        model, results=[make_eval_result(odd, 0.5, odd)], license="mit", task_accuracies={odd: 1.0}, tags=odd[2:]
+    )
     printable = odd.encode("utf-8", "backslashreplace").decode()
     assert read.data.license == "mit" and read.data.eval_results[0].dataset_name == printable
     assert len(table_after(read.text, "## Tasks and their codes")) == 4
@@ -140,7 +142,7 @@ def test_a_training_run_is_on_the_card_with_its_predecessor(build, train, tmp_pa
     trainer.evaluate()
     trainer.save_model()
     trainer.save_model()  # once more, as a push does
-    trainer.create_model_card(results=[eval_result("rte", 0.5, "Bitwise Search")], license="mit")
+    trainer.create_model_card(results=[make_eval_result("rte", 0.5, "Bitwise Search")], license="mit")
     card = ModelCard.load(Path(trainer.args.output_dir) / "README.md")
     rows = {row[0]: row[1:] for row in table_after(card.text, "## Training")}
     assert rows["setting"] == ["stage 1", "stage 2"]
@@ -157,7 +159,7 @@ def test_a_training_run_is_on_the_card_with_its_predecessor(build, train, tmp_pa
 
 def test_batches_by_tokens_are_recorded_as_such(build, train):
     trainer = train(build(), stage=1, max_steps=1, per_device_train_tokens=80, gradient_accumulation_steps=2)
-    assert stage_record(trainer, 3)["examples_per_step"] == "up to 160 tokens"
+    assert get_stage_record(trainer, 3)["examples_per_step"] == "up to 160 tokens"
 
 
 def test_a_run_that_trained_nothing_leaves_no_stage(build, train, tmp_path):

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from modeling_ctr import CTRForConditionalGeneration
-from trainers.checkpoints import last_whole_checkpoint
+from trainers.checkpoints import find_whole_checkpoint
 
 TESTS = Path(__file__).parent
 REPOSITORY = TESTS.parents[1]
@@ -170,7 +170,7 @@ def test_two_processes_of_which_one_is_killed_end_bit_identical(launch, folder, 
     settings = {"per_device_train_batch_size": 4, "save_steps": 2}
     # The other process has written all that it has to write by then, or waits.
     launch(2, {"killed": settings}, folder / "dropout", die_writing="checkpoint-6/rng_state_1.pth")
-    assert last_whole_checkpoint(folder / "killed") == folder / "killed" / "checkpoint-4"
+    assert find_whole_checkpoint(folder / "killed") == folder / "killed" / "checkpoint-4"
     assert (folder / "killed" / "checkpoint-6" / "optimizer.pt").exists()
     launch(2, {"killed": (settings, True), "whole": settings}, folder / "dropout")
     final, expected = (load_file(folder / name / "model.safetensors") for name in ("killed", "whole"))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from datasets import Dataset, concatenate_datasets
 
-from trainers.sampler import LengthGroupedBatchOrder, TokenBudgetBatches, token_counts
+from trainers.sampler import LengthGroupedBatchOrder, TokenBudgetBatches, count_tokens
 
 DRAW = random.Random(1)
 LENGTHS = [DRAW.randrange(1, 200) for _ in range(1003)]
@@ -104,9 +104,9 @@ def test_a_budget_without_room_for_the_longest_is_refused():
 def test_tokens_are_counted_where_rows_are_chosen_and_joined():
     rows = Dataset.from_dict({"labels": [[1] * length for length in (3, 0, 5, 2)]})
     joined = concatenate_datasets([rows, rows.select([2, 0])])
-    assert token_counts(joined, "labels").tolist() == [3, 0, 5, 2, 5, 3]
+    assert count_tokens(joined, "labels").tolist() == [3, 0, 5, 2, 5, 3]
 
 
 def test_tokens_are_counted_in_any_sequence_of_rows():
     rows = [{"labels": [1] * length} for length in (3, 0, 5)]
-    assert token_counts(rows, "labels").tolist() == [3, 0, 5]
+    assert count_tokens(rows, "labels").tolist() == [3, 0, 5]

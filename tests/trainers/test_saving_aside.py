@@ -62,7 +62,7 @@ def test_whichever_file_a_kill_comes_at_the_model_loads(file, tiny_ctr_model, ti
     assert ("found" in CTRForConditionalGeneration.from_pretrained(tmp_path).task_names) == saved_all
     save_for_hub(model, tiny_tokenizer, tmp_path)
     after = CTRForConditionalGeneration.from_pretrained(tmp_path)
-    assert after.task_names[-2:] == ["found", "tuned"] and after.task_vectors_of("tuned").eq(1).all()
+    assert after.task_names[-2:] == ["found", "tuned"] and after.get_task_vectors("tuned").eq(1).all()
     assert not list(tmp_path.glob("_*"))
 
 

@@ -3,14 +3,21 @@ import torch
 from datasets import Dataset, IterableDataset
 
 from trainers import CTRTrainingArguments
-from trainers.training_record import TrainingRecord, check_record, compute_data_digest, is_made_longer, read_record
+from trainers.training_record import (
+    TrainingRecord,
+    check_record,
+    compute_data_digest,
+    get_training_record,
+    is_made_longer,
+    read_record,
+)
 
 
 @pytest.fixture
 def record(mixture, tmp_path):
     def build(dataset=mixture, **fields) -> TrainingRecord:
         settings = {"output_dir": str(tmp_path), "report_to": "none", "use_cpu": True, "max_steps": 8} | fields
-        return TrainingRecord.of(CTRTrainingArguments(**settings), dataset)
+        return get_training_record(CTRTrainingArguments(**settings), dataset)
 
     return build
 

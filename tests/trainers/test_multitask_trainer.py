@@ -1,5 +1,7 @@
 """The trainers as programs of one's own use them: other data sets, collators, models made late, prediction."""
 
+import inspect
+
 import pytest
 import torch
 import transformers
@@ -159,13 +161,43 @@ def test_what_would_be_ignored_is_refused(build, args):
         CTRTrainer(model=build(), args=args(), compute_loss_func=lambda *_: 0)
 
 
-@pytest.mark.parametrize("given", [None, Seq2SeqTrainingArguments])
-def test_other_arguments_are_refused(given, build, tmp_path):
-    other = given and given(output_dir=str(tmp_path), **PLAIN)
+def test_other_arguments_are_refused(build, tmp_path):
+    other = Seq2SeqTrainingArguments(output_dir=str(tmp_path), **PLAIN)
     with pytest.raises(ValueError, match="`args` must be `CTRTrainingArguments`, with the stage to train, but is"):
         CTRTrainer(model=build(), args=other)
+
+
+def test_no_arguments_are_default_ones(build, mixture, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    trainer = CTRTrainer(build(), None, None, mixture, mixture)
+    assert (trainer.args.stage, trainer.args.learning_rate) == (1, 0.01)
+    assert not any(p.requires_grad for p in trainer.model.backbone.parameters())
+    assert trainer.train_dataset is trainer.eval_dataset is mixture
+
+
+@pytest.mark.parametrize("trainer", [CTRTrainer, MultitaskTrainer])
+def test_arguments_come_in_the_order_of_transformers(trainer):
+    ours = [p for p in inspect.signature(trainer).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    theirs = inspect.signature(Seq2SeqTrainer).parameters.values()
+    assert [(p.name, p.default) for p in ours] == [(p.name, p.default) for p in theirs]
 
 
 def test_the_baseline_needs_to_know_its_tasks(build, args):
     with pytest.raises(TypeError, match="task_names"):
         MultitaskTrainer(build().backbone, args())
+
+
+def test_one_seed_one_run_another_seed_another(build, train):
+    def final_loss(seed: int) -> float:
+        trainer = train(build(dropout=0.1), stage=2, seed=seed, learning_rate=0.01)
+        return trainer.state.log_history[-2]["loss"]
+
+    assert final_loss(1) == final_loss(1) != final_loss(2)
+
+
+def test_speed_is_logged(build, train, mixture):
+    entry = train(build(), stage=1, max_steps=12, logging_steps=12).state.log_history[0]  # one epoch
+    tokens = sum(len(row["input_ids"]) + len(row["labels"]) for row in mixture)
+    assert entry["tokens_per_second"] / entry["examples_per_second"] == pytest.approx(tokens / len(mixture))
+    assert 0 < entry["padding_share"] < 0.3
+    assert entry["memory_gib"] > 0 and "mfu" not in entry  # no peak is known for a CPU

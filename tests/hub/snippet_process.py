@@ -49,7 +49,9 @@ def serve() -> None:
             try:
                 answer = json.dumps(run(json.loads(line)))
             except BaseException:
-                answer = json.dumps({"error": "in client.py", "message": traceback.format_exc(), "output": ""})
+                answer = json.dumps(
+                    {"error": "in snippet_process.py", "message": traceback.format_exc(), "output": ""}
+                )
             print(answer, file=answers, flush=True)
             os._exit(0)
         os.waitpid(child, 0)

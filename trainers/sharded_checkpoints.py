@@ -1,4 +1,4 @@
-"""A codebook whose parameters FSDP2 or DeepSpeed ZeRO-3 spread over the processes."""
+"""Checkpoints of a model whose parameters FSDP2 has spread over the processes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,39 +9,12 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
-from torch.distributed.fsdp import FSDPModule, fully_shard
-
-from modeling_ctr import CTRForConditionalGeneration
-from modeling_ctr.codebook import TaskCodebook
-
-
-def shard_codebook(model: CTRForConditionalGeneration) -> None:
-    """Make ready for FSDP2, which shards the rest when training begins."""
-    # FSDP2 knows a tied weight only where the modules are one.
-    model.set_input_embeddings(model.get_input_embeddings())
-    # In a unit of its own, which keeps it in float32 whatever the language model's mixed precision.
-    fully_shard(model.task_codebook)
-
-
-@contextmanager
-def whole_codebook(codebook: TaskCodebook) -> Iterator[None]:
-    """Within it, all processes have all parameters of the codebook, to read. To be entered by all of them."""
-    if isinstance(codebook, FSDPModule):
-        codebook.unshard()
-        yield
-        codebook.reshard()
-    elif any(hasattr(parameter, "ds_id") for parameter in codebook.parameters()):
-        import deepspeed
-
-        with deepspeed.zero.GatheredParameters(list(codebook.parameters())):
-            yield
-    else:
-        yield
+from torch.distributed.fsdp import FSDPModule
 
 
 @contextmanager
 def own_class(model: nn.Module) -> Iterator[None]:
-    """Within it, a model has the class that it had before FSDP2: the one that a checkpoint is to name and to carry."""
+    """Give a model, within the block, the class it had before FSDP2: the one that a checkpoint must name and carry."""
     sharded_class = type(model)
     if isinstance(model, FSDPModule):
         model.__class__ = sharded_class.__bases__[1]
@@ -52,7 +25,7 @@ def own_class(model: nn.Module) -> Iterator[None]:
 
 
 def without_tied_copies(model: nn.Module, state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """`state_dict` with one name for each tensor: gathering made as many copies of a tied one as it has names."""
+    """Return `state_dict` with one name for each tensor: gathering made as many copies of a tied one as it has names."""
     all_names = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     first_names = {name for name, _ in model.named_parameters()}
     return {name: tensor for name, tensor in state_dict.items() if name in first_names or name not in all_names}
