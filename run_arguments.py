@@ -10,9 +10,8 @@ from transformers import HfArgumentParser
 
 from command_line.errors import FlagError, one_line
 from command_line.settings_file import ENDINGS, check_settings, read_settings
-from evaluation.ctr_methods import SearchSettings
-from evaluation.tuning_methods import CODE_TUNING, FULL_TUNING, METHODS
-from search import OBJECTIVES
+from evaluation.settings import HeldOutSettings, TuningSettings
+from search import SearchConfig
 from trainers import CTRTrainingArguments
 
 
@@ -93,7 +92,10 @@ class TaskArguments:
             "are shuffled 10,000 at a time on each process."
         },
     )
-    max_eval_samples: int | None = field(default=None, metadata={"help": "Evaluate on the first so many rows only."})
+    max_eval_samples: int | None = field(
+        default=None,
+        metadata={"help": "Evaluation rows of a data set, at most; drawn at random, the same ones in every run."},
+    )
     preprocessing_num_workers: int | None = field(default=None, metadata={"help": "Processes to tokenise with."})
 
     def __post_init__(self) -> None:
@@ -107,135 +109,22 @@ class TaskArguments:
 
 
 @dataclass
-class SearchArguments:
+class SearchArguments(SearchConfig, TuningSettings, HeldOutSettings):
     """Searches on the held-out tasks, their rivals, and how they are judged."""
 
-    do_code_ensemble: bool = field(default=False, metadata={"help": "Find codes without labels."})
-    do_bitwise_search: bool = field(default=False, metadata={"help": "Find codes with a few labels."})
-    do_population_search: bool = field(
-        default=False, metadata={"help": "Find codes with a few labels by crossing good ones."}
-    )
-    num_shots: int = field(default=32, metadata={"help": "Labelled examples of a held-out task."})
-    num_unlabelled: int = field(default=64, metadata={"help": "Unlabelled examples that Code Ensemble votes on."})
-    num_codes: int = field(default=60, metadata={"help": "Codes that Code Ensemble keeps for the vote."})
-    objective: str | None = field(
-        default=None,
-        metadata={
-            "help": "Of Bitwise Search; default: normalized_loss. The paper's is loss.",
-            "choices": list(OBJECTIVES),
-        },
-    )
-    search_epochs: int = field(
-        default=20, metadata={"help": "Bitwise Search takes at most epochs x code length steps."}
-    )
-    search_order: str = field(
-        default="random",
-        metadata={
-            "help": "In which Bitwise Search tries positions; with `gradient` (experimental), single changes that the "
-            "loss's gradient promises most of.",
-            "choices": ["random", "cyclic", "gradient"],
-        },
-    )
-    num_starts: int = field(
-        default=1, metadata={"help": "Bitwise Search starts from the so many best training codes."}
-    )
-    templates_per_dataset: int | None = field(
-        default=None,
-        metadata={
-            "help": "Of each held-out data set, keep only so many of the templates named: those under which the raw "
-            "language model's answers to unlabelled inputs vary most. Looks at no label."
-        },
-    )
-    max_evaluations: int | None = field(default=None, metadata={"help": "A search ends after so many codes."})
-    max_search_seconds: float | None = field(default=None, metadata={"help": "A search ends after so many seconds."})
-    batch_calibration: bool = field(
-        default=False, metadata={"help": "Report the found codes' answers after batch calibration as well."}
-    )
-    few_shot_seeds: list[int] = field(
-        default_factory=lambda: [42], metadata={"help": "The searches are run once for each seed."}
-    )
-    do_prompt_selection: bool = field(
-        default=False,
-        metadata={
-            "help": "With `method=t0`: choose a prompt by few labels (least loss), and by a vote without labels (ZPS)."
-        },
-    )
-    tuning: list[str] = field(
-        default_factory=list,
-        metadata={
-            "help": "Rivals that tune on the few-shot examples: prompts that start from words or from the best training code, "
-            "LoRA, the whole language model.",
-            "choices": list(METHODS),
-        },
-    )
-    tuning_steps: int = field(default=100, metadata={"help": "Gradient steps of these, at most."})
-    protocol: str = field(
-        default="clean",
-        metadata={
-            "help": "`original` evaluates as the authors did: on the first 1,000 rows, WSC's without repeated inputs, "
-            "with few-shot examples rounded up to equally many of each class.",
-            "choices": ["clean", "original"],
-        },
-    )
-    length_normalization: bool = field(
-        default=False, metadata={"help": "Rank answer choices by log-probability per token, not by the sum."}
-    )
     do_report: list[str] = field(
         default_factory=list,
         metadata={"help": "Only join the reports of these runs' output directories into one, in `output_dir`."},
     )
 
     def __post_init__(self) -> None:
-        counts = (
-            "num_codes",
-            "search_epochs",
-            "num_starts",
-            "max_evaluations",
-            "tuning_steps",
-            "templates_per_dataset",
-        )
-        require_at_least(1, self, *counts)
-        if self.needs_labels:
-            require_at_least(1, self, "num_shots")
-        if self.needs_votes:
-            require_at_least(1, self, "num_unlabelled")
-        seeds = self.few_shot_seeds
-        if not seeds or len(set(seeds)) < len(seeds) or not all(0 <= seed < 2**32 for seed in seeds):
-            raise FlagError(
-                f"`--few_shot_seeds` must be one or more different numbers from 0 to 2**32 - 1, but is {seeds}."
-            )
-
-    @property
-    def searches(self) -> SearchSettings:
-        """Which searches for codes are asked for, and how."""
-        return SearchSettings(
-            code_ensemble=self.do_code_ensemble,
-            bitwise_search=self.do_bitwise_search,
-            population_search=self.do_population_search,
-            calibrated=self.batch_calibration,
-            num_codes=self.num_codes,
-            objective=self.objective,
-            epochs=self.search_epochs,
-            order=self.search_order,
-            num_starts=self.num_starts,
-            max_evaluations=self.max_evaluations,
-            max_seconds=self.max_search_seconds,
-        )
-
-    @property
-    def finds_codes(self) -> bool:
-        """Whether any of them is."""
-        return self.searches.needs_labels or self.searches.code_ensemble
+        for settings in (SearchConfig, TuningSettings, HeldOutSettings):
+            settings.__post_init__(self)
 
     @property
     def needs_labels(self) -> bool:
-        """Whether anything looks at labelled examples."""
-        return self.searches.needs_labels or self.do_prompt_selection or bool(self.tuning)
-
-    @property
-    def needs_votes(self) -> bool:
-        """Whether anything looks at unlabelled ones."""
-        return self.searches.code_ensemble or self.do_prompt_selection or bool(self.templates_per_dataset)
+        """Whether anything looks at labeled examples."""
+        return bool(super().needs_labels or self.tuning_methods)
 
 
 Arguments = tuple[ModelArguments, TaskArguments, SearchArguments, CTRTrainingArguments]
@@ -296,7 +185,7 @@ def parse_arguments(argv: list[str]) -> Arguments:
 
 def trains_everything(search: SearchArguments, training: CTRTrainingArguments, trains: bool) -> bool:
     """Whether the language model's own weights are updated, for which they must be in float32."""
-    return (trains and training.stage == 2) or FULL_TUNING in search.tuning
+    return (trains and training.stage == 2) or search.do_full_tuning
 
 
 def _check(
@@ -307,15 +196,15 @@ def _check(
         raise FlagError("Say which model to start from: `--model_name_or_path`.")
     if model.method == "t0" and training.do_train and training.stage != 2:
         raise FlagError("`--method t0` trains the whole language model, as stage 2 does: give `--stage 2`.")
-    everything = "`--stage 2`" if training.do_train and training.stage == 2 else f"`--tuning {FULL_TUNING}`"
+    everything = "`--stage 2`" if training.do_train and training.stage == 2 else "`--do_full_tuning`"
     if trains_everything(search, training, training.do_train) and model.dtype in ("bfloat16", "float16"):
         raise FlagError(
             f"Weights in {model.dtype} lose the small updates of {everything}: give `--bf16 True` instead of `--dtype`, "
             "which computes in half precision and keeps them in float32."
         )
-    if search.tuning and training.fp16:
+    if search.tuning_methods and training.fp16:
         raise FlagError(
-            "`--fp16` loses the small gradients of `--tuning`, which does not scale its losses: give `--bf16` or neither."
+            "`--fp16` loses the small gradients of tuning, which does not scale its losses: give `--bf16` or neither."
         )
     if model.method == "t0" and search.finds_codes:
         raise FlagError("`--method t0` has no codes to search: its counterpart is `--do_prompt_selection`.")
@@ -323,9 +212,9 @@ def _check(
         raise FlagError("`--method t0` has nothing to do on held-out tasks without `--do_eval`.")
     if model.method == "ctr" and search.do_prompt_selection:
         raise FlagError("`--do_prompt_selection` chooses between prompts, which only `--method t0` has.")
-    if CODE_TUNING in search.tuning and not (search.do_bitwise_search or search.do_population_search):
+    if search.do_code_tuning and not search.searches_with_labels:
         raise FlagError(
-            f"`--tuning {CODE_TUNING}` starts from the best training code, which `--do_bitwise_search` or "
+            "`--do_code_tuning` starts from the best training code, which `--do_bitwise_search` or "
             "`--do_population_search` finds: give one of them, too."
         )
     if not training.output_dir.strip():
@@ -339,7 +228,7 @@ def _check(
         raise FlagError("`--streaming` does not know how many rows there are: give `--max_steps`, too.")
     if training.do_train and not tasks.train_tasks:
         raise FlagError("`--do_train` needs tasks to train on: name them with `--train_tasks`.")
-    held_out = search.finds_codes or search.do_prompt_selection or search.tuning
+    held_out = search.finds_codes or search.do_prompt_selection or search.tuning_methods
     if held_out and not tasks.tasks:
         raise FlagError("Searches and tuning are about held-out tasks: name them with `--tasks`.")
     if not training.do_train and not (tasks.tasks and (held_out or training.do_eval)):
@@ -347,5 +236,5 @@ def _check(
             "There is nothing to do: give `--do_train` with `--train_tasks`, or `--tasks` with a search such as "
             "`--do_bitwise_search`, or with `--do_eval`."
         )
-    if search.tuning and not training.do_eval:
-        raise FlagError("`--tuning` is there to be compared with: give `--do_eval`, too.")
+    if search.tuning_methods and not training.do_eval:
+        raise FlagError(f"`--do_{search.tuning_methods[0]}` is there to be compared with: give `--do_eval`, too.")

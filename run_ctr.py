@@ -20,14 +20,12 @@ from command_line.checkpoints import load_model, load_tokenizer
 from command_line.errors import run_command
 from command_line.kept_arguments import keep_arguments
 from command_line.training import TRAINING_IS_FINISHED, train
-from evaluation.held_out import HeldOutSettings, evaluate_held_out
+from evaluation.held_out import evaluate_held_out
 from evaluation.joining import join_reports
-from evaluation.protocol import Draws
 from evaluation.score import Score
 from evaluation.terminal import print_table
-from evaluation.tuning_methods import TuningSettings
 from modeling_ctr import CTRForConditionalGeneration
-from run_arguments import SearchArguments, TaskArguments, parse_arguments, trains_everything
+from run_arguments import parse_arguments, trains_everything
 from tasks import (
     SHIPPED_TEMPLATES,
     FeatureBuilder,
@@ -92,10 +90,20 @@ def main(argv: list[str] | None = None) -> None:
     if trains:
         model = train(model, train_tasks, rows_of, builder, task_args, training_args)
     if held_out:
-        settings = held_out_settings(search_args, task_args, training_args.do_eval)
         model = model.to(training_args.device)
         with mixed_precision(training_args):
-            scores = evaluate_held_out(model, held_out, rows_of, builder, settings, output_dir)
+            scores = evaluate_held_out(
+                model,
+                held_out,
+                rows_of,
+                builder,
+                search_args,
+                output_dir,
+                search=search_args,
+                tuning=search_args,
+                do_eval=training_args.do_eval,
+                max_eval_samples=task_args.max_eval_samples,
+            )
         if training_args.process_index == 0:
             if scores:
                 print_table(scores, output_dir / "report.md")
@@ -132,25 +140,6 @@ def mixed_precision(args: CTRTrainingArguments) -> torch.autocast:
     half = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
     # Cached copies of the weights would outlive their change by tuning.
     return torch.autocast(args.device.type, half, enabled=half is not None, cache_enabled=False)
-
-
-def held_out_settings(args: SearchArguments, task_args: TaskArguments, judged: bool) -> HeldOutSettings:
-    """What the flags ask for on held-out tasks."""
-    return HeldOutSettings(
-        draws=Draws(
-            num_shots=args.num_shots if args.needs_labels else 0,
-            num_unlabelled=args.num_unlabelled if args.needs_votes else 0,
-            judged=judged,
-            max_eval_samples=task_args.max_eval_samples,
-            protocol=args.protocol,
-        ),
-        search=args.searches,
-        prompt_selection=args.do_prompt_selection,
-        tuning=TuningSettings(tuple(args.tuning), args.tuning_steps),
-        seeds=tuple(args.few_shot_seeds),
-        templates_per_dataset=args.templates_per_dataset,
-        length_normalization=args.length_normalization,
-    )
 
 
 if __name__ == "__main__":

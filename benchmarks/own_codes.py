@@ -14,7 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone
 
 from transformers import AutoTokenizer
 
-from evaluation.protocol import Draws, Judge, held_out_examples
+from evaluation.examples import Draws, draw_examples
+from evaluation.judge import Judge
 from evaluation.tables import format_markdown_table
 from modeling_ctr import CTRForConditionalGeneration
 from tasks import FeatureBuilder, load_rows, load_tasks, select_tasks
@@ -36,16 +37,16 @@ def main() -> None:
     for task_id, task in enumerate(tasks):
         if not task.has_choices:
             continue
-        (examples,) = held_out_examples(
+        (examples,) = draw_examples(
             [task], load_rows(task.dataset, task.source, args.data_dir), builder, draws, seed=0
         )
         judge = Judge(model, examples, builder)
-        accuracies = [judge.scored("", answers, 0).accuracy for answers in judge.of_codes(model.task_codes())]
-        raw.append(judge.raw_lm(0).accuracy)
+        accuracies = [judge.scored("", answers, 0).accuracy for answers in judge.answer_with_codes(model.task_codes())]
+        raw.append(judge.score_raw_lm(0).accuracy)
         own.append(accuracies.pop(task_id))
         others.append(sum(accuracies) / len(accuracies))
         best.append(max(accuracies))
-        values = (judge.majority(0).accuracy, raw[-1], own[-1], others[-1], best[-1])
+        values = (judge.score_majority(0).accuracy, raw[-1], own[-1], others[-1], best[-1])
         table.append([task.name, *(f"{100 * value:.1f}" for value in values)])
         print("\n".join(format_markdown_table([table[-1]])[:1]), flush=True)
     means = [f"{100 * sum(values) / len(values):.1f}" for values in (raw, own, others, best)]

@@ -23,7 +23,8 @@ from transformers import AutoTokenizer, T5ForConditionalGeneration
 
 import run_ctr
 from evaluation.aggregation import format_percent, get_seed_means, get_task_means
-from evaluation.protocol import Draws, Judge, TemplateExamples, held_out_examples
+from evaluation.examples import Draws, TemplateExamples, draw_examples
+from evaluation.judge import Judge
 from evaluation.report import write_report
 from evaluation.score import Score, load_scores, save_scores
 from evaluation.tables import format_markdown_table
@@ -75,7 +76,7 @@ def run_seed(seed: int, folder: Path) -> tuple[list[Score], dict[str, float]]:
         run_ctr.main(
             [str(EXAMPLES / f"scenes_stage{stage}.yaml"), *tasks, "--seed", str(seed), "--few_shot_seeds", str(seed)]
             + ["--model_name_or_path", str(folder / start), "--output_dir", str(folder / f"stage{stage}")]
-            + (["--tasks", f"{folder}/tasks/held_out_tasks.yaml"] if stage == 2 else [])
+            + (["--tasks", f"{folder}/tasks/held_out_tasks.yaml", "--mean_training_code"] if stage == 2 else [])
         )
     scores, _ = load_scores(folder / "stage2" / "report.json")
     model = CTRForConditionalGeneration.from_pretrained(folder / "stage2").eval()
@@ -87,7 +88,7 @@ def run_seed(seed: int, folder: Path) -> tuple[list[Score], dict[str, float]]:
     held_out = select_tasks(load_tasks(folder / "tasks" / "templates"), [f"{folder}/tasks/held_out_tasks.yaml"])
     for task in held_out:
         rows = load_rows(task.dataset, task.source)
-        (examples,) = held_out_examples([task], rows, builder, draws, seed)
+        (examples,) = draw_examples([task], rows, builder, draws, seed)
         prompts = by_name[task.name].prompts()
         scores += rivals(
             Judge(model, examples, builder), examples, [s for s in scores if s.task == task.dataset], seed
@@ -100,7 +101,7 @@ def rivals(judge: Judge, examples: TemplateExamples, known: Sequence[Score], see
     """The oracle, Bitwise Search with the paper's objective, and prompt tuning."""
     model = judge.model
     codes = model.task_codes()
-    oracle = codes[int(judge.codes.accuracies(codes).argmax())]
+    oracle = codes[int((judge.answer_with_codes(codes) == judge.answers).mean(1).argmax())]
     best = next(s.code for s in known if s.method == "training code by loss")
     scorer = CodeScorer(model, examples.few_shot)
     start = time.perf_counter()
@@ -116,10 +117,12 @@ def rivals(judge: Judge, examples: TemplateExamples, known: Sequence[Score], see
     ).run()
     seconds = time.perf_counter() - start
     scores = [
-        judge.scored("training code, oracle", judge.of_codes([oracle.tolist()])[0], seed, code=oracle.tolist()),
+        judge.scored(
+            "training code, oracle", judge.answer_with_codes([oracle.tolist()])[0], seed, code=oracle.tolist()
+        ),
         judge.scored(
             "Bitwise Search, paper's loss",
-            judge.of_codes([found.code])[0],
+            judge.answer_with_codes([found.code])[0],
             seed,
             code=found.code,
             labelled=32,
@@ -138,7 +141,7 @@ def rivals(judge: Judge, examples: TemplateExamples, known: Sequence[Score], see
         tuned = tune_prompt(
             model, examples.few_shot, vectors[0], "loss", TUNING_STEPS, learning_rate=TUNING_RATE, progress=False
         )
-        answers = judge.answers_behind(tuned.vectors)
+        answers = judge.answer_with_prompt(tuned.vectors)
         cost = {"labelled": 32, "evaluations": TUNING_STEPS, "seconds": time.perf_counter() - start}
         scores.append(judge.scored(name, answers, seed, **cost))
     return scores

@@ -3,6 +3,8 @@ import random
 import pytest
 from datasets import Dataset
 
+from evaluation.examples import Draws, draw_examples
+from evaluation.judge import Judge
 from evaluation.score import Score
 from tasks import FeatureBuilder, SplitRows, Task, Template
 
@@ -48,3 +50,11 @@ def score():
         return Score(task, template, method, 100, seed, accuracy, accuracy, shares, **kwargs)
 
     return score
+
+
+@pytest.fixture
+def judge_and_shots(tiny_ctr_model, builder, tasks, rows):
+    """A judge of a tiny model, and 16 few-shot examples."""
+    model = tiny_ctr_model()
+    (examples,) = draw_examples(tasks[:1], rows, builder, Draws(16, 0), seed=0)
+    return Judge(model, examples, builder), examples.few_shot

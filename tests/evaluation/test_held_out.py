@@ -5,12 +5,10 @@ import pytest
 import torch
 from datasets import Dataset
 
-from evaluation.ctr_methods import SearchSettings
-from evaluation.held_out import HeldOutSettings, evaluate_held_out
-from evaluation.protocol import Draws
+from evaluation.held_out import evaluate_held_out
 from evaluation.score import load_scores
-from evaluation.tuning_methods import TuningSettings
-from search import CodeScorer, Objective, load_prompt_adapter
+from evaluation.settings import HeldOutSettings, TuningSettings
+from search import CodeScorer, Objective, SearchConfig, load_prompt_adapter
 
 
 @pytest.fixture
@@ -19,11 +17,17 @@ def run(tasks, rows, builder, tmp_path):
 
     def run(model, folder, bitwise_search=False, rows=rows, tuning="lora", tasks=tasks[:1]):
         settings = HeldOutSettings(
-            draws=Draws(16, 20),
-            search=SearchSettings(bitwise_search=bitwise_search, max_evaluations=10),
-            tuning=TuningSettings((tuning,), steps=2),
+            do_code_ensemble=True,
+            do_bitwise_search=bitwise_search,
+            num_shots=16,
+            num_unlabelled=20,
+            mean_training_code=True,
         )
-        scores = evaluate_held_out(model, tasks, lambda task: rows, builder, settings, tmp_path / folder)
+        methods = {
+            "search": SearchConfig(max_evaluations=10),
+            "tuning": TuningSettings(**{f"do_{tuning}": True}, tuning_steps=2),
+        }
+        scores = evaluate_held_out(model, tasks, lambda task: rows, builder, settings, tmp_path / folder, **methods)
         return [replace(score, seconds=0.0) for score in scores]
 
     return run
@@ -110,14 +114,14 @@ def test_what_is_damaged_is_computed_again(tiny_ctr_model, run, tmp_path, monkey
     whole = load_prompt_adapter(adapter).clone()
     told = []
     monkeypatch.setattr("evaluation.kept_results.logger.warning", told.append)
-    monkeypatch.setattr("evaluation.held_out.logger.warning", told.append)
+    monkeypatch.setattr("evaluation.tuning_methods.logger.warning", told.append)
 
     def run_again(damage, path) -> list[str]:
         damage(path)
         told.clear()
         model = tiny_ctr_model()
         assert run(model, "a", bitwise_search=True, tuning="code_tuning") == scores
-        assert torch.equal(model.task_vectors_of("sizes/plain/tuned"), whole)
+        assert torch.equal(model.get_task_vectors("sizes/plain/tuned"), whole)
         return told
 
     def cut_all(folder):

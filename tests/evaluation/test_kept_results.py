@@ -1,6 +1,7 @@
 import pytest
 
-from evaluation.ctr_methods import FoundCode, load_found_codes
+from evaluation.ctr_methods import load_found_codes
+from evaluation.dataset_run import FoundCode
 from evaluation.kept_results import load_kept
 from evaluation.score import load_scores, save_scores
 from safe_files import write_json

@@ -2,8 +2,8 @@ import pytest
 import torch
 from transformers import T5ForConditionalGeneration
 
-from evaluation.prompted_methods import prompt_by_loss, prompt_by_vote
-from evaluation.protocol import Draws, held_out_examples
+from evaluation.examples import Draws, draw_examples
+from evaluation.prompt_choice import choose_prompt_by_loss, choose_prompt_by_vote
 from search import PromptScorer
 from tasks import Task, Template
 
@@ -22,7 +22,7 @@ def examples(tasks, rows, builder):
     prompts.append(
         Task("sizes/some", "sizes", Template("some", "{% if label %}{{text}} ||| w11{% endif %}", "w10 ||| w11"))
     )
-    return held_out_examples(prompts, rows, builder, Draws(16, 20), seed=0)
+    return draw_examples(prompts, rows, builder, Draws(16, 20), seed=0)
 
 
 @pytest.fixture
@@ -37,17 +37,18 @@ def test_the_prompt_of_least_loss_among_those_for_all_rows(language_model, examp
         scores = PromptScorer(language_model, each.few_shot).choice_log_likelihoods()[0].log_softmax(1)
         gold = scores[torch.arange(16), torch.tensor(each.few_shot["answer"])]
         losses[each.task.template.name] = -gold.mean().item()
-    chosen, cost = prompt_by_loss(language_model, examples)
-    assert chosen == min(losses, key=losses.get)
-    assert (cost["labelled"], cost["evaluations"]) == (16, 5)
+    chosen = choose_prompt_by_loss(language_model, examples)
+    assert chosen.template == min(losses, key=losses.get)
+    assert (chosen.cost["labelled"], chosen.cost["evaluations"]) == (16, 5)
 
 
 def test_the_vote_looks_at_no_label(language_model, examples):
-    chosen, cost = prompt_by_vote(language_model, examples, num_prompts=3)
-    assert (cost["unlabelled"], cost["evaluations"]) == (20, 5)
+    chosen = choose_prompt_by_vote(language_model, examples, num_prompts=3)
+    assert (chosen.cost["unlabelled"], chosen.cost["evaluations"]) == (20, 5)
 
     def without_labels(each):
         unlabelled = each.unlabelled.map(lambda row: {"answer": -1, "labels": [1]})
         return type(each)(each.task, None, unlabelled, None)
 
-    assert prompt_by_vote(language_model, [without_labels(each) for each in examples], 3)[0] == chosen
+    again = choose_prompt_by_vote(language_model, [without_labels(each) for each in examples], 3)
+    assert again.template == chosen.template
