@@ -116,6 +116,11 @@ class TaskCodebook(nn.Module):
         self.code_vectors = nn.Embedding(codebook_size, code_dim, **float32)  # one table, shared by all positions
         self.prompt_decoder = nn.Linear(code_dim, prompt_dim, bias=False, **float32)
 
+    @property
+    def code_bound(self) -> float:
+        """Largest absolute value of a number in a new code vector."""
+        return 100 / self.codebook_size
+
     @without_autocast
     def forward(self, task_id: torch.Tensor | None = None, task_code: torch.Tensor | None = None) -> TaskPrompt:
         """Prompt vectors of tasks given by id `(B,)` or by code `(B, N)`, both int64; exactly one is given."""

@@ -1,4 +1,4 @@
-"""Configuration of a CTR model: a seq2seq language model's own config plus the shape of the task codebook."""
+"""Configuration of a CTR model: a language model's own config plus the shape of the task codebook."""
 
 from dataclasses import fields
 from textwrap import shorten
@@ -7,13 +7,13 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError
 from packaging.version import Version
-from transformers import AutoConfig, PreTrainedConfig, __version__
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, PreTrainedConfig, __version__
 
 from .check_codes import check_codes
 from .checkpoint_name import public_name
 from .task_details import TaskDetails
 
-# The encoder of these families computes the same from `inputs_embeds` as from `input_ids`, so vectors can be put in
+# The encoder of these encoder-decoder families computes the same from `inputs_embeds` as from `input_ids`, so vectors can be put in
 # front of the word embeddings. Each is tested. Marian, Pegasus and their like scale word embeddings outside the
 # embedding layer and skip that for `inputs_embeds`: the joined sequence would be silently wrong.
 SUPPORTED_BACKBONES = ("bart", "mt5", "t5", "umt5")
@@ -21,11 +21,11 @@ SUPPORTED_BACKBONES = ("bart", "mt5", "t5", "umt5")
 
 @strict
 class CTRConfig(PreTrainedConfig):
-    r"""Configuration of [`CTRForConditionalGeneration`]; the defaults are those of the paper (section 4.1).
+    r"""Configuration of [`CTRForConditionalGeneration`] and [`CTRForCausalLM`]; the defaults are those of the paper (section 4.1).
 
     Args:
         text_config (`PreTrainedConfig` or `dict`, *optional*, defaults to a T5 config):
-            The wrapped language model's config, of one of the families in `SUPPORTED_BACKBONES`.
+            Config of the wrapped language model: decoder-only, or of one of the families in `SUPPORTED_BACKBONES`.
         num_tasks (`int`, *optional*, defaults to the number of `task_names`, or 1):
             Number of training tasks; each has a learned embedding.
         task_names (`list[str]`, *optional*, defaults to `["task_0", ...]`):
@@ -40,6 +40,8 @@ class CTRConfig(PreTrainedConfig):
             Names of the tasks that have prompt vectors of their own instead of a code; the vectors are in the weights.
         task_details (`dict[str, dict]`, *optional*):
             What is known about tasks beside their code (answers, template, ...), by name; fields of [`TaskDetails`].
+        code_position (`str`, defaults to `"prefix"`):
+            Where prompt vectors stand in a decoder-only model: in front of the text, or, with `"suffix"`, behind it.
         default_task (`str`, *optional*): Name of the task to use when a call names none.
         training_stages (`list[dict]`, *optional*): Settings of the training runs behind the weights, for the model card.
 
@@ -67,6 +69,7 @@ class CTRConfig(PreTrainedConfig):
     task_embedding_dim: int | None = None
     code_dim: int | None = None
     commitment_cost: float | int = 0.1
+    code_position: str = "prefix"
     added_task_codes: dict[str, list[int]] | None = None
     tuned_tasks: list[str] | None = None
     task_details: dict[str, dict[str, Any]] | None = None
@@ -85,6 +88,7 @@ class CTRConfig(PreTrainedConfig):
         if isinstance(self.text_config, dict):
             values = dict(self.text_config)
             self.text_config = AutoConfig.for_model(values.pop("model_type", "t5"), **values)
+        self.is_encoder_decoder = self.text_config.is_encoder_decoder
         self._check_backbone()
         self.text_config.name_or_path = public_name(self.text_config.name_or_path)  # is saved and shared
 
@@ -92,7 +96,9 @@ class CTRConfig(PreTrainedConfig):
         for name in ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"):
             if getattr(self, name) is None:
                 setattr(self, name, getattr(self.text_config, name, None))
-        if self.decoder_start_token_id is None:  # a T5 config made by hand may leave it out: it starts with padding
+        if (
+            self.is_encoder_decoder and self.decoder_start_token_id is None
+        ):  # a T5 config made by hand may leave it out: it starts with padding
             self.decoder_start_token_id = self.text_config.decoder_start_token_id = self.pad_token_id
 
         if self.num_tasks is None:
@@ -100,9 +106,9 @@ class CTRConfig(PreTrainedConfig):
         if self.task_names is None:
             self.task_names = [f"task_{i}" for i in range(self.num_tasks)]
         if self.task_embedding_dim is None:
-            self.task_embedding_dim = self.text_config.hidden_size
+            self.task_embedding_dim = self.prompt_dim
         if self.code_dim is None:
-            self.code_dim = self.text_config.hidden_size
+            self.code_dim = self.prompt_dim
         if self.added_task_codes is None:
             self.added_task_codes = {}
         if self.tuned_tasks is None:
@@ -142,18 +148,30 @@ class CTRConfig(PreTrainedConfig):
     @property
     def prompt_dim(self) -> int:
         """Width of a prompt vector: that of the language model's word embeddings."""
-        return self.text_config.hidden_size
+        config = self.text_config.get_text_config(encoder=True)
+        return getattr(config, "word_embed_proj_dim", None) or config.hidden_size  # of OPT, which projects them
 
     def codes_by_name(self, task_codes: list[list[int]]) -> dict[str, list[int]]:
         """The codes of all tasks that have one: the training tasks', which are given in their order, then the added."""
         return dict(zip(self.task_names, task_codes, strict=True)) | self.added_task_codes
 
     def _check_backbone(self) -> None:
+        if self.code_position not in ("prefix", "suffix"):
+            raise ValueError(f"`code_position` must be 'prefix' or 'suffix', but is '{self.code_position}'.")
+        if not self.is_encoder_decoder:
+            if type(self.text_config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+                raise ValueError(
+                    f"`text_config` has model type '{self.text_config.model_type}', which CTR cannot wrap: transformers "
+                    "has no language model of that type."
+                )
+            return
+        if self.code_position != "prefix":
+            raise ValueError("`code_position` must be 'prefix' for an encoder-decoder: its encoder reads both ways.")
         if self.text_config.model_type not in SUPPORTED_BACKBONES:
             raise ValueError(
                 f"`text_config` has model type '{self.text_config.model_type}', which CTR cannot wrap: its encoder is "
                 "not known to treat `inputs_embeds` exactly as `input_ids`, so prompt vectors in front of them could be "
-                f"silently wrong; supported are {', '.join(SUPPORTED_BACKBONES)}."
+                f"silently wrong; supported are {', '.join(SUPPORTED_BACKBONES)}, and decoder-only models."
             )
 
         if self.text_config.model_type == "umt5" and Version(__version__) < Version("5.18"):

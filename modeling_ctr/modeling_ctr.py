@@ -10,9 +10,9 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from transformers.utils import can_return_tuple
 
 from .answer_likelihoods import compute_answer_log_likelihoods
+from .configuration_ctr import CTRConfig
 from .pretrained_ctr import CTRPreTrainedModel
 from .prompt_encoder import CTREncoder, get_batch_size, prompt_attention_mask
-from .task_arguments import as_tensor
 
 
 @dataclass
@@ -40,6 +40,14 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
     """An encoder-decoder language model with a task's prompt vectors in front of its encoder's input."""
 
     backbone_class = AutoModelForSeq2SeqLM
+
+    def __init__(self, config: CTRConfig):
+        if not config.is_encoder_decoder:
+            raise ValueError(
+                f"The config wraps a '{config.text_config.model_type}' model, which has no encoder: load it with "
+                "`CTRForCausalLM` or `AutoModelForCausalLM`."
+            )
+        super().__init__(config)
 
     @can_return_tuple
     def forward(
@@ -127,7 +135,7 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
             ValueError: No input; no or more than one of `task`, `task_id`, `task_code` and `prompt_embeds`; an unknown
                 name, an id or a code value out of range, a wrong shape.
         """
-        given = {name: kwargs.pop(name, None) for name in ("task_id", "task_code", "prompt_embeds")}
+        given = self._pop_checked_task(kwargs)
         if kwargs.get("encoder_outputs") is None:
             texts = [inputs, kwargs.get("input_ids"), kwargs.get("inputs_embeds")]
             if all(text is None for text in texts) and self.generation_config.bos_token_id is not None:
@@ -135,8 +143,6 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
                     [[self.generation_config.bos_token_id]], device=self.device
                 )  # as transformers has it
             batch_size = get_batch_size(inputs, *texts)
-            # Checked on the CPU, once per call, so that a wrong value gets a message instead of a device assertion.
-            given = {name: as_tensor(name, value).cpu() for name, value in given.items() if value is not None}
             kwargs |= self._get_task_tensors(batch_size, task, **given)
         return super().generate(inputs, *args, **kwargs)
 

@@ -15,7 +15,7 @@ from .codebook import TaskCodebook, TaskPrompt
 from .configuration_ctr import CTRConfig
 from .hub_errors import loading_errors
 from .offloading import bring_back
-from .task_arguments import get_task_tensors
+from .task_arguments import as_tensor, get_task_tensors
 from .task_registry import TaskRegistry
 
 
@@ -71,12 +71,17 @@ class CTRPreTrainedModel(TaskRegistry, PreTrainedModel):
         elif module is codebook.position_maps:
             init.normal_(module.weight, std=0.1)
         elif module is codebook.code_vectors:
-            bound = 100 / codebook.codebook_size
-            init.uniform_(module.weight, -bound, bound)
+            init.uniform_(module.weight, -codebook.code_bound, codebook.code_bound)
         elif module is codebook.prompt_decoder:
-            init.kaiming_uniform_(module.weight, a=math.sqrt(5))  # as nn.Linear does
+            self._init_prompt_decoder(module)
         elif module is self and self.tuned_prompts is not None:
             init.zeros_(self.tuned_prompts)
+
+    def _init_prompt_decoder(self, decoder: nn.Linear) -> None:
+        init.kaiming_uniform_(decoder.weight, a=math.sqrt(5))  # as nn.Linear does
+
+    def _check_new_backbone(self) -> None:
+        """Raise a ValueError where a language model that gets a new codebook cannot be given prompt vectors."""
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
@@ -120,6 +125,8 @@ class CTRPreTrainedModel(TaskRegistry, PreTrainedModel):
                 f"'{min(missing)}', which it lacks. Download or save it again."
             )
         bring_back(model.task_codebook)
+        if missing:
+            model._check_new_backbone()
         return (model, info) if output_loading_info else model
 
     @classmethod
@@ -133,7 +140,7 @@ class CTRPreTrainedModel(TaskRegistry, PreTrainedModel):
 
         Raises:
             OSError: There is no such folder, and the Hub did not give it.
-            ValueError: Neither `task_names` nor `num_tasks` is given, or the language model's family is unsupported.
+            ValueError: Neither `task_names` nor `num_tasks` is given, or the language model is unsuitable.
         """
         config_kwargs = {key: kwargs.pop(key) for key in list(kwargs) if key in CTRConfig.own_fields()}
         if config_kwargs.get("task_names") is None and config_kwargs.get("num_tasks") is None:
@@ -162,6 +169,11 @@ class CTRPreTrainedModel(TaskRegistry, PreTrainedModel):
             batch_size, task, task_id=task_id, task_code=task_code, prompt_embeds=prompt_embeds
         )
         return TaskPrompt(given["prompt_embeds"]) if "prompt_embeds" in given else self.task_codebook(**given)
+
+    def _pop_checked_task(self, kwargs: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """Take the task out of `generate`'s arguments, for a check on the CPU: a wrong value gets a message there."""
+        given = {name: kwargs.pop(name, None) for name in ("task_id", "task_code", "prompt_embeds")}
+        return {name: as_tensor(name, value).cpu() for name, value in given.items() if value is not None}
 
     def prompt_vectors(self, task_code: torch.LongTensor) -> torch.Tensor:
         """Decode codes `(num_codes, N)` into prompt vectors `(num_codes, N, width)`, in the model's dtype."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers and editors, which follow no lookup at run time
     from modeling_ctr import CTRConfig as CTRConfig
+    from modeling_ctr import CTRForCausalLM as CTRForCausalLM
     from modeling_ctr import CTRForConditionalGeneration as CTRForConditionalGeneration
     from modeling_ctr import TaskDetails as TaskDetails
     from modeling_ctr import load_task_code as load_task_code
@@ -34,6 +35,7 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "CTRConfig": "modeling_ctr",
+    "CTRForCausalLM": "modeling_ctr",
     "CTRForConditionalGeneration": "modeling_ctr",
     "TaskDetails": "modeling_ctr",
     "load_task_code": "modeling_ctr",

@@ -133,6 +133,76 @@ def tiny_ctr_model(tiny_t5_config):
 
 
 @pytest.fixture(scope="session")
+def tiny_causal_config():
+    """`tiny_causal_config(kind="llama", **fields)`: the config of a very small decoder-only model, without dropout.
+
+    `kind` is a model type of transformers, such as "llama", "gemma3_text" or "gpt2".
+    """
+    from transformers import AutoConfig
+
+    tokens = {"vocab_size": 64, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
+    newer = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": 64,
+        "initializer_range": 0.3,
+    }
+    heads = {"hidden_size": 16, "n_layer": 2, "n_head": 2, "initializer_range": 0.3}
+    of_kind = {
+        "gemma2": newer | {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 6},
+        "gemma3_text": newer | {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 6},
+        "qwen3": newer | {"head_dim": 8},
+        "mistral": newer | {"sliding_window": 6},
+        "gpt_neox": {name: value for name, value in newer.items() if name != "num_key_value_heads"},
+        "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64, "initializer_range": 0.3}
+        | dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0),
+        "opt": {
+            **{"hidden_size": 16, "word_embed_proj_dim": 8, "ffn_dim": 32, "num_hidden_layers": 2, "init_std": 0.3},
+            **{"num_attention_heads": 2, "max_position_embeddings": 64, "dropout": 0.0},
+        },
+        "bloom": heads,
+        "falcon": heads | {"num_hidden_layers": 2, "num_attention_heads": 2},
+    }
+
+    def build(kind: str = "llama", **fields):
+        return AutoConfig.for_model(kind, **(of_kind.get(kind, newer) | tokens | fields))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_causal_model(tiny_causal_config):
+    """`tiny_causal_model(kind="llama", seed=0, text_fields=None, **ctr_fields)`: a very small model in `eval()`.
+
+    As `tiny_ctr_model`: three tasks with four integers in 0..7 each, and weights large enough to show in the output.
+    """
+    import torch
+
+    from modeling_ctr import CTRConfig, CTRForCausalLM
+
+    def build(kind: str = "llama", seed: int = 0, text_fields: dict | None = None, **ctr_fields):
+        torch.manual_seed(seed)
+        defaults = {
+            "task_names": ["glue_mrpc", "glue_qqp", "ag_news"],
+            "code_length": 4,
+            "codebook_size": 8,
+            "task_embedding_dim": 10,
+            "code_dim": 12,
+        }
+        config = CTRConfig(text_config=tiny_causal_config(kind, **(text_fields or {})), **(defaults | ctr_fields))
+        model = CTRForCausalLM(config)
+        with torch.no_grad():  # as after training: queries and code vectors of one size, so that codes differ
+            model.task_codebook.position_maps.weight.normal_(std=0.3)
+            model.task_codebook.code_vectors.weight.normal_()
+        return model.eval()
+
+    return build
+
+
+@pytest.fixture(scope="session")
 def tiny_batch():
     """`tiny_batch(model)`: three right-padded inputs of three tasks, with labels; arguments of `model(...)`."""
     import torch

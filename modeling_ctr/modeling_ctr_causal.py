@@ -1,0 +1,365 @@
+"""A decoder-only language model whose tasks are codes: the prompt vectors stand among the tokens of its one sequence."""
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, GenerationConfig, GenerationMixin
+from transformers import initialization as init
+from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.utils import can_return_tuple, logging
+
+from .check_backbone import check_causal_backbone, takes_argument
+from .configuration_ctr import CTRConfig
+from .joined_inputs import (
+    JoinedInputs,
+    cover_prompt,
+    get_position_ids,
+    get_prefix_place,
+    get_suffix_place,
+    join_inputs,
+    move_padding_to_front,
+)
+from .pretrained_ctr import CTRPreTrainedModel
+from .prompt_encoder import get_batch_size
+
+logger = logging.get_logger(__name__)
+
+
+@dataclass
+class CTRCausalOutput(CausalLMOutputWithPast):
+    """
+    Output of [`CTRForCausalLM`], on top of what a decoder-only language model returns.
+
+    Args:
+        loss (scalar `torch.FloatTensor`, with labels):
+            `lm_loss + vq_loss`, or `lm_loss` where a code or prompt vectors were given.
+        logits (`torch.FloatTensor` of shape `(batch, sequence_length, vocab_size)`):
+            For each token of the text, of the next; the prompt's positions are left out.
+        lm_loss (scalar `torch.FloatTensor`, with labels): Mean cross-entropy over the labelled tokens.
+        vq_loss (scalar `torch.FloatTensor`, where tasks were given by id): Paper, equation 2.
+        task_codes (`torch.LongTensor` of shape `(batch, code_length)`):
+            The codes of the prompt, except where prompt vectors were given.
+    """
+
+    lm_loss: torch.FloatTensor | None = None
+    vq_loss: torch.FloatTensor | None = None
+    task_codes: torch.LongTensor | None = None
+
+
+class CTRForCausalLM(CTRPreTrainedModel, GenerationMixin):
+    """A decoder-only language model with a task's prompt vectors in front of each text, or behind it.
+
+    Where they stand is `config.code_position`: "prefix" (behind a bos token, where the text starts with one) or "suffix"
+    (between text and answer, so that what the model reads of a text does not depend on its task).
+    """
+
+    backbone_class = AutoModelForCausalLM
+    # The same text in every family; what the wrapped one cannot do it refuses itself.
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+
+    def __init__(self, config: CTRConfig):
+        if config.is_encoder_decoder:
+            raise ValueError(
+                f"The config wraps a '{config.text_config.model_type}' model, which has an encoder: load it with "
+                "`CTRForConditionalGeneration` or `AutoModelForSeq2SeqLM`."
+            )
+        super().__init__(config)
+
+    def _init_prompt_decoder(self, decoder: nn.Linear) -> None:
+        """Make prompt vectors as long as word vectors: without it, those of large embeddings would go unheard.
+
+        The length follows from uniform code vectors and uniform weights, both with known bounds.
+        """
+        embeddings = self.get_input_embeddings()
+        if embeddings.weight.is_meta or not embeddings.weight.is_floating_point():
+            logger.warning(
+                "The word vectors are offloaded or quantized: prompt vectors start at a length of their own."
+            )
+            return super()._init_prompt_decoder(decoder)
+        ids = torch.linspace(0, embeddings.weight.shape[0] - 1, 256, device=embeddings.weight.device).long()
+        length = float(embeddings(ids).float().norm(dim=-1).mean())  # by a call, since some scale what they hold
+        bound = 3 * length / (self.task_codebook.code_bound * math.sqrt(decoder.in_features * decoder.out_features))
+        # Where nothing is known of the words, as in a model of zeros, there is nothing to go by.
+        init.uniform_(decoder.weight, -bound, bound) if length else super()._init_prompt_decoder(decoder)
+
+    def _check_new_backbone(self) -> None:
+        check_causal_backbone(self.backbone)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        task_id: torch.LongTensor | None = None,
+        task_code: torch.LongTensor | None = None,
+        prompt_embeds: torch.Tensor | None = None,
+        past_key_values: Any | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int = 0,
+        **kwargs: Any,
+    ) -> CTRCausalOutput:
+        """Compute language-model and vq losses, and logits.
+
+        Args:
+            input_ids: `(batch, sequence_length)`, the text and, in training, the answer; padded on either side.
+            attention_mask: `(batch, sequence_length)`, without the prompt; all ones if not given.
+            task_id: `(batch,)`, positions in `config.task_names`. Tasks may be mixed in a batch.
+            task_code: `(batch, code_length)`, or `(code_length,)` for the whole batch.
+            prompt_embeds: `(batch, prompt_length, width)`, or `(prompt_length, width)` for the whole batch: vectors to
+                use as they are. Exactly one of these three or a name, `task=`, is given, or none where the config has a
+                `default_task`.
+            past_key_values: What was read so far. Where it holds anything, the prompt is in it, and the task is not
+                looked at.
+            labels: `(batch, sequence_length)`, as `input_ids`, -100 in front of the answer and for padding. A suffix
+                stands in front of the first label, or behind the text where there are none.
+            logits_to_keep: Number of last tokens to compute logits for; 0 for all.
+
+        Raises:
+            ValueError: There is no input; the mask or the labels are not of its shape; none or several of `task_id`,
+                `task_code` and `prompt_embeds` are given, or one has a wrong shape; also, for tensors on the CPU, if a
+                value is out of range.
+        """
+        # Not among the arguments above: the Trainer would take a data set's column of that name for it.
+        task = kwargs.pop("task", None)
+        batch_size = get_batch_size(input_ids, inputs_embeds)
+        options = {"past_key_values": past_key_values, "use_cache": use_cache} | kwargs
+        if past_key_values is not None and past_key_values.get_seq_length():
+            return self._continue(input_ids, inputs_embeds, attention_mask, labels, logits_to_keep, options)
+        if kwargs.get("position_ids") is not None:
+            raise ValueError("`position_ids` cannot be given: those behind the prompt follow from `attention_mask`.")
+        prompt = self.task_prompt(batch_size, task_id, task_code, prompt_embeds, task)
+        joined = self._join(prompt.prompt_vectors, input_ids, inputs_embeds, attention_mask, labels)
+        length, (prompt_length, kept) = joined.before_next.shape[1], (prompt.prompt_vectors.shape[1], logits_to_keep)
+        kept = min(kept, length) or length
+        outputs = self._run_backbone(joined, options, logits_to_keep=prompt_length + kept)
+        # Rows of what was computed, the last `prompt_length + kept` of the joined sequence.
+        rows = (joined.before_next[:, -kept:] - (length - kept))[..., None]
+        logits = outputs.logits.gather(1, rows.to(outputs.logits.device).expand(-1, -1, outputs.logits.shape[-1]))
+        lm_loss = None if labels is None else compute_lm_loss(logits, labels[:, -kept:])
+        vq_loss = prompt.vq_loss
+        loss = lm_loss if lm_loss is None or vq_loss is None else lm_loss + vq_loss.to(lm_loss.device)
+        return CTRCausalOutput(
+            **{**outputs, "logits": logits, "loss": loss},
+            lm_loss=lm_loss,
+            vq_loss=vq_loss,
+            task_codes=prompt.task_codes,
+        )
+
+    def generate(
+        self,
+        inputs: torch.Tensor | None = None,
+        generation_config: GenerationConfig | None = None,
+        *args: Any,
+        task: str | Sequence[str] | None = None,
+        **kwargs: Any,
+    ):
+        """`GenerationMixin.generate` for a task given by name, or by `task_id=`, `task_code=` or `prompt_embeds=`.
+
+        These are as in `forward`; instead of one name there may be one for each input. Texts may be padded on either
+        side; in what is returned their padding stands in front.
+
+        Raises:
+            ValueError: No input; no or more than one of `task`, `task_id`, `task_code` and `prompt_embeds`; an unknown
+                name, an id or a code value out of range, a wrong shape; `max_length` leaves no room for a new token;
+                an `assistant_model`, `prompt_lookup_num_tokens`, or `past_key_values` that hold something.
+        """
+        if kwargs.get("assistant_model") is not None or kwargs.get("prompt_lookup_num_tokens") is not None:
+            raise ValueError(
+                "transformers' assisted generation reads vectors without the guessed tokens behind them, and would give "
+                "other tokens than greedy: leave `assistant_model` and `prompt_lookup_num_tokens` out."
+            )
+        if kwargs.get("past_key_values") is not None and kwargs["past_key_values"].get_seq_length():
+            raise ValueError("`generate` starts from a text, not from `past_key_values`; give the whole text.")
+        config = copy.deepcopy(self.generation_config if generation_config is None else generation_config)
+        for name, value in self.generation_config.to_dict().items():
+            if getattr(config, name, None) is None:
+                setattr(config, name, value)
+        given = self._pop_checked_task(kwargs)
+        kwargs = config.update(**kwargs)
+        input_ids = inputs if inputs is not None else kwargs.pop("input_ids", None)
+        inputs_embeds, mask = kwargs.pop("inputs_embeds", None), kwargs.pop("attention_mask", None)
+        if input_ids is None and inputs_embeds is None and config.bos_token_id is not None:
+            input_ids = torch.tensor([[config.bos_token_id]], device=self.device)  # as transformers has it
+        batch_size = get_batch_size(input_ids, inputs_embeds)
+        prompt = self.task_prompt(batch_size, **given, task=task)
+        mask = infer_mask(input_ids, config) if mask is None and input_ids is not None else mask
+        if mask is not None:  # generation goes on where the row ends
+            order = move_padding_to_front(mask)
+            mask = mask.gather(1, order)
+            if input_ids is not None:
+                input_ids = input_ids.gather(1, order)
+            else:
+                inputs_embeds = inputs_embeds.gather(1, order[..., None].expand_as(inputs_embeds))
+        joined = self._join(prompt.prompt_vectors, input_ids, inputs_embeds, mask, None)
+        count_new_tokens(config, joined.before_next.shape[1])
+        kwargs |= {"inputs_embeds": joined.inputs_embeds, "attention_mask": joined.attention_mask}
+        if input_ids is not None:  # for what looks at the text: processors, streamers and the result
+            kwargs["input_ids"] = input_ids
+        return self.backbone.generate(None, config, *args, **kwargs)
+
+    def choice_log_likelihoods(
+        self,
+        input_ids: torch.LongTensor,
+        choice_ids: torch.LongTensor,
+        attention_mask: torch.Tensor | None = None,
+        task_id: torch.LongTensor | None = None,
+        task_code: torch.LongTensor | None = None,
+        prompt_embeds: torch.Tensor | None = None,
+        task: str | Sequence[str] | None = None,
+    ) -> torch.FloatTensor:
+        """Compute the summed log-probability of each answer choice, for rank classification (T0's protocol).
+
+        Args:
+            input_ids: `(batch, sequence_length)`, the texts alone.
+            choice_ids: `(batch, num_choices, choice_length)`, padded with -100. Where an example has fewer choices than
+                others, the surplus rows are -100 throughout.
+            task_id, task_code, prompt_embeds, task: Task, or one for each input, as in `forward`.
+
+        Returns:
+            `(batch, num_choices)`, float32; -inf where there is no choice.
+        """
+        batch_size, num_choices, choice_length = choice_ids.shape
+        prompt = self.task_prompt(batch_size, task_id, task_code, prompt_embeds, task).prompt_vectors
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        order = move_padding_to_front(mask)  # so that text and answer stand together
+        text, mask = (tensor.gather(1, order).repeat_interleave(num_choices, 0) for tensor in (input_ids, mask))
+        answers = choice_ids.reshape(batch_size * num_choices, choice_length)
+        labels = torch.cat([torch.full_like(text, -100), answers], 1)
+        joined = self._join(
+            prompt.repeat_interleave(num_choices, 0),
+            torch.cat([text, answers.clamp(min=0)], 1),
+            None,
+            torch.cat([mask, (answers != -100).to(mask.dtype)], 1),
+            # Surplus choices have no label to tell a suffix's place by.
+            torch.cat([labels[:, : text.shape[1]], answers.clamp(min=0)], 1),
+        )
+        # Before the first answer's token stands the last of the text or of a suffix.
+        logits = self._run_backbone(joined, {}, logits_to_keep=choice_length + 1).logits[:, :-1]
+        losses = nn.functional.cross_entropy(
+            logits.float().transpose(1, 2), answers.to(logits.device), reduction="none"
+        )
+        scores = -losses.sum(1).view(batch_size, num_choices)
+        return scores.masked_fill((choice_ids == -100).all(-1).to(scores.device), float("-inf"))
+
+    # ------------------------------------------------------------------------------------------------ inside
+
+    def _join(
+        self,
+        prompt_vectors: torch.Tensor,
+        input_ids: torch.Tensor | None,
+        inputs_embeds: torch.Tensor | None,
+        attention_mask: torch.Tensor | None,
+        labels: torch.Tensor | None,
+    ) -> JoinedInputs:
+        """Put the prompt where `config.code_position` says; checks the shapes of mask and labels."""
+        shape = (input_ids if inputs_embeds is None else inputs_embeds).shape[:2]
+        for name, tensor in (("attention_mask", attention_mask), ("labels", labels)):
+            if tensor is not None and tensor.shape != shape:
+                raise ValueError(
+                    f"`{name}` has shape {tuple(tensor.shape)}, but an input of shape {tuple(shape)} needs the same: "
+                    "one number for each token, and none for the prompt."
+                )
+        if inputs_embeds is None:
+            inputs_embeds = self.get_input_embeddings()(input_ids)
+        if attention_mask is None:
+            attention_mask = torch.ones(shape, dtype=torch.long, device=inputs_embeds.device)
+        if self.config.code_position == "suffix":
+            place = get_suffix_place(attention_mask, labels)
+        else:
+            place = get_prefix_place(attention_mask, input_ids, self.config.bos_token_id)
+        self._check_length(prompt_vectors.shape[1], shape[1])
+        prompt_vectors = prompt_vectors.to(inputs_embeds.device, inputs_embeds.dtype)
+        return join_inputs(prompt_vectors, inputs_embeds, attention_mask, place)
+
+    def _check_length(self, prompt_length: int, length: int) -> None:
+        """Raise a ValueError where a language model with learned positions has too few of them."""
+        config = self.config.text_config.get_text_config()
+        if hasattr(config, "rope_parameters") or not hasattr(config, "max_position_embeddings"):
+            return  # rotary positions go on
+        if prompt_length + length > config.max_position_embeddings:
+            room = config.max_position_embeddings - prompt_length
+            raise ValueError(
+                f"The prompt ({prompt_length}) and the input ({length} tokens) are together longer than the "
+                f"{config.max_position_embeddings} positions of the language model; cut inputs to {room} tokens."
+            )
+
+    def _run_backbone(self, joined: JoinedInputs, options: dict[str, Any], logits_to_keep: int) -> Any:
+        """Run the language model on a joined sequence; its logits are those of the last `logits_to_keep` places."""
+        if takes_argument(self.backbone, "position_ids"):
+            options = options | {"position_ids": joined.position_ids}
+        if takes_argument(self.backbone, "logits_to_keep"):
+            options = options | {"logits_to_keep": logits_to_keep}
+        outputs = self.backbone(
+            inputs_embeds=joined.inputs_embeds, attention_mask=joined.attention_mask, return_dict=True, **options
+        )
+        outputs.logits = outputs.logits[:, -logits_to_keep:]
+        return outputs
+
+    def _continue(
+        self,
+        input_ids: torch.Tensor | None,
+        inputs_embeds: torch.Tensor | None,
+        attention_mask: torch.Tensor | None,
+        labels: torch.Tensor | None,
+        logits_to_keep: int,
+        options: dict[str, Any],
+    ) -> CTRCausalOutput:
+        """Read on behind a prompt and text that are in the cache; the mask may be that of the text alone."""
+        text = {"inputs_embeds": inputs_embeds} if input_ids is None else {"input_ids": input_ids}
+        (values,) = text.values()
+        whole = options["past_key_values"].get_seq_length() + values.shape[1]
+        if attention_mask is None:
+            attention_mask = torch.ones(values.shape[0], whole, dtype=torch.long, device=values.device)
+        elif attention_mask.shape[1] < whole:
+            attention_mask = cover_prompt(attention_mask, whole - attention_mask.shape[1])
+        if takes_argument(self.backbone, "position_ids"):
+            options["position_ids"] = get_position_ids(attention_mask)[:, -values.shape[1] :]
+        outputs = self.backbone(**text, attention_mask=attention_mask, return_dict=True, **options)
+        logits = outputs.logits[:, -logits_to_keep:]
+        lm_loss = None if labels is None else compute_lm_loss(logits, labels[:, -logits_to_keep:])
+        return CTRCausalOutput(**{**outputs, "logits": logits, "loss": lm_loss}, lm_loss=lm_loss)
+
+
+def compute_lm_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Compute the mean cross-entropy of logits `(B, L, V)` with the labels `(B, L)` of the tokens after them."""
+    labels = labels[:, 1:].to(logits.device)
+    return nn.functional.cross_entropy(logits[:, :-1].float().transpose(1, 2), labels, ignore_index=-100)
+
+
+def infer_mask(input_ids: torch.Tensor, config: GenerationConfig) -> torch.Tensor:
+    """Tell padding `(B, L)` from text by its token, as transformers does: not where that may be an end as well."""
+    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    if config.pad_token_id is None or config.pad_token_id in ends:
+        return torch.ones_like(input_ids)
+    return (input_ids != config.pad_token_id).long()
+
+
+def count_new_tokens(config: GenerationConfig, length: int) -> None:
+    """Translate `max_length` and `min_length`, which count a text of `length` tokens, into numbers of new tokens.
+
+    transformers would compare them with the length of prompt and text.
+
+    Raises:
+        ValueError: `max_length` leaves no room for a new token.
+    """
+    if config.max_new_tokens is None and config.max_length is not None:
+        if config.max_length <= length:
+            raise ValueError(
+                f"`max_length` is {config.max_length}, but the texts have {length} tokens already: raise it, or give "
+                "`max_new_tokens`."
+            )
+        config.max_new_tokens = config.max_length - length
+    if config.min_new_tokens is None and config.min_length:
+        config.min_new_tokens = max(config.min_length - length, 0)
+    config.max_length = config.min_length = None
+
+
+__all__ = ["CTRCausalOutput", "CTRForCausalLM"]
