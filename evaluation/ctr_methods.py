@@ -14,6 +14,14 @@ from evaluation.dataset_run import DatasetRun, FoundCode
 from evaluation.examples import TemplateExamples, select_common_rows
 from evaluation.judge import Judge
 from evaluation.kept_results import keep, load_kept
+from evaluation.method_names import (
+    BEST_BY_ACCURACY,
+    BEST_BY_LOSS,
+    BITWISE_SEARCH,
+    CALIBRATED,
+    CODE_ENSEMBLE,
+    POPULATION_SEARCH,
+)
 from evaluation.result_files import get_file_name
 from evaluation.score import Score
 from evaluation.settings import HeldOutSettings
@@ -30,11 +38,6 @@ from search import (
     task_code_space,
 )
 from tasks import DataError
-
-BEST_BY_LOSS, BEST_BY_ACCURACY = "training code by loss", "training code by accuracy"
-BITWISE_SEARCH, POPULATION_SEARCH = "Bitwise Search", "Population Search"
-CODE_ENSEMBLE = "Code Ensemble"
-CALIBRATED = ", calibrated"
 
 
 def find_codes(run: DatasetRun) -> list[FoundCode]:

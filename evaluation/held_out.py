@@ -9,11 +9,12 @@ from typing import Any
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
-from evaluation.ctr_methods import BITWISE_SEARCH, CODE_ENSEMBLE, POPULATION_SEARCH, find_codes, score_codes
+from evaluation.ctr_methods import find_codes, score_codes
 from evaluation.dataset_run import DatasetRun, FoundCode
 from evaluation.examples import Draws, TemplateExamples, draw_examples
 from evaluation.judge import Judge
 from evaluation.kept_results import keep, load_kept
+from evaluation.method_names import KEPT_METHODS
 from evaluation.prompted_methods import score_prompts
 from evaluation.report import write_report
 from evaluation.result_files import get_dataset_folder, get_tuning_path, require_own_files
@@ -30,8 +31,6 @@ from tasks import FeatureBuilder, SplitRows, Task
 logger = logging.get_logger(__name__)
 
 METHODS: tuple[Callable[[DatasetRun], list[Score]], ...] = (score_codes, score_prompts, score_tuning)
-# Whose codes become part of the checkpoint, the first that was run.
-KEPT_METHODS = (BITWISE_SEARCH, POPULATION_SEARCH, CODE_ENSEMBLE)
 
 
 def evaluate_held_out(

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from evaluation.method_names import MAJORITY
 from evaluation.report import write_report
-from evaluation.score import MAJORITY, Score, load_scores
+from evaluation.score import Score, load_scores
 
 
 def join_reports(directories: Sequence[str | Path], output_dir: Path) -> list[Score]:

@@ -14,7 +14,8 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from evaluation.examples import BLOCK_ROWS, TemplateExamples, split_rows
-from evaluation.score import MAJORITY, MEAN_CODE, RAW_LM, Score
+from evaluation.method_names import MAJORITY, MEAN_CODE, RAW_LM
+from evaluation.score import Score
 from evaluation.uncertainty import compare_answers
 from modeling_ctr import CTRForConditionalGeneration
 from search import CodeScorer, PromptScorer, batch_calibration

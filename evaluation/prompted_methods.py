@@ -3,10 +3,9 @@
 from dataclasses import replace
 
 from evaluation.dataset_run import DatasetRun
+from evaluation.method_names import PROMPT_BY_LOSS, PROMPT_BY_VOTE, T0
 from evaluation.prompt_choice import choose_prompt_by_vote
 from evaluation.score import Score
-
-T0, PROMPT_BY_LOSS, PROMPT_BY_VOTE = "T0", "T0, prompt by loss", "T0, prompt by vote (ZPS)"
 
 
 def score_prompts(run: DatasetRun) -> list[Score]:

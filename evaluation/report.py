@@ -19,7 +19,13 @@ from evaluation.tables import (
     make_recorded_table,
     make_spread_table,
 )
+from evaluation.trust import describe_trust, make_trust_table
 from safe_files import write_text
+
+TRUST_NOTE = (
+    "Intervals (Wilson, 95%) say what the evaluation rows leave open; how much depends on the few-shot draw stands by seed. "
+    "Comparisons pair the two methods' answers row by row; in brackets the difference in points."
+)
 
 
 def write_report(scores: Sequence[Score], output_dir: Path, about: dict[str, Any]) -> None:
@@ -47,6 +53,14 @@ def format_report(scores: Sequence[Score], about: dict[str, Any]) -> list[str]:
         if recorded := make_recorded_table(scores):
             lines += [f"Recorded by the method's authors with {recorded_by}, another model than the above:", ""]
             lines += [*format_markdown_table(recorded), ""]
+        if trust := make_trust_table(scores):
+            lines += [
+                "## Whether to trust it",
+                "",
+                *(f"- {escape_markdown(text)}" for text in describe_trust(scores)),
+                "",
+            ]
+            lines += [TRUST_NOTE, "", *format_markdown_table(trust), ""]
         if spread := make_spread_table(scores):
             lines += _format_section("Over templates (%)", spread)
     if generated:

@@ -8,8 +8,6 @@ from typing import Any
 
 from safe_files import write_json
 
-MAJORITY, RAW_LM, MEAN_CODE = "majority class", "raw LM", "mean training code"
-
 
 @dataclass(frozen=True)
 class Score:

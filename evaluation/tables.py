@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from evaluation.aggregation import Value, format_percent, get_seed_means, get_task_means
+from evaluation.method_names import MAJORITY
 from evaluation.plain_text import escape_markdown
-from evaluation.score import MAJORITY, Score, get_methods, get_tasks
+from evaluation.score import Score, get_methods, get_tasks
 
 Table = list[list[str]]
 

@@ -14,10 +14,10 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
-from evaluation.ctr_methods import BEST_BY_LOSS
 from evaluation.dataset_run import DatasetRun
 from evaluation.judge import Judge
 from evaluation.kept_results import keep, load_kept
+from evaluation.method_names import BEST_BY_LOSS
 from evaluation.result_files import get_tuning_path
 from evaluation.score import Score, load_scores, save_scores
 from evaluation.settings import CODE_TUNING, PROMPT_TUNING, TUNING_METHODS

@@ -108,6 +108,11 @@ class PromptScorer:
         return self.examples.choices is not None
 
     @property
+    def num_choices(self) -> torch.LongTensor:
+        """Number of answer choices of each example, `(num_examples,)`."""
+        return (self.examples.require_choices().slots >= 0).sum(1)
+
+    @property
     def max_choices(self) -> int:
         """The largest number of answer choices of an example."""
         return self.examples.require_choices().slots.shape[1]
