@@ -1,15 +1,14 @@
-"""The flags of run_ctr.py, besides those of training: model, tasks and searches."""
+"""The flags of run_ctr.py: dataclasses of settings, and which of them go together."""
 
 import math
-from dataclasses import dataclass, field, fields
-from typing import Any, get_type_hints
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
-from transformers import HfArgumentParser
 
 from command_line.errors import FlagError, one_line
-from command_line.settings_file import ENDINGS, check_settings, read_settings
+from command_line.flag_parser import FlagParser, require_at_least, require_text
 from evaluation.settings import HeldOutSettings, TuningSettings
 from search import SearchConfig
 from trainers import CTRTrainingArguments
@@ -109,59 +108,38 @@ class TaskArguments:
 
 
 @dataclass
-class SearchArguments(SearchConfig, TuningSettings, HeldOutSettings):
-    """Searches on the held-out tasks, their rivals, and how they are judged."""
+class ReportArguments:
+    """Joining what earlier runs reported."""
 
     do_report: list[str] = field(
         default_factory=list,
         metadata={"help": "Only join the reports of these runs' output directories into one, in `output_dir`."},
     )
 
-    def __post_init__(self) -> None:
-        for settings in (SearchConfig, TuningSettings, HeldOutSettings):
-            settings.__post_init__(self)
 
-    @property
-    def needs_labels(self) -> bool:
-        """Whether anything looks at labeled examples."""
-        return bool(super().needs_labels or self.tuning_methods)
+class Arguments(NamedTuple):
+    """All flags. Those of searches and tuning are the settings that `evaluation` and `search` take."""
 
+    model: ModelArguments
+    tasks: TaskArguments
+    held_out: HeldOutSettings
+    search: SearchConfig
+    tuning: TuningSettings
+    report: ReportArguments
+    training: CTRTrainingArguments
 
-Arguments = tuple[ModelArguments, TaskArguments, SearchArguments, CTRTrainingArguments]
+    def trains_everything(self, trains: bool) -> bool:
+        """Whether the language model's own weights are updated, for which they must be in float32.
 
-
-def require_at_least(least: int, settings: Any, *names: str) -> None:
-    """Raises a FlagError where one of these settings is less; None means a default."""
-    for name in names:
-        value = getattr(settings, name)
-        if value is not None and value < least:
-            raise FlagError(f"`--{name}` must be at least {least}, but is {value}.")
-
-
-def require_text(settings: Any, *names: str) -> None:
-    """Raises a FlagError where one of these settings is an empty text, or has one among several."""
-    for name in names:
-        value = getattr(settings, name)
-        if any(not each.strip() for each in (value if isinstance(value, list) else [value]) if each is not None):
-            raise FlagError(f"`--{name}` is empty: name something, or leave it out.")
+        Args:
+            trains: Whether there is a training, of this run or an earlier one in its folder.
+        """
+        return (trains and self.training.stage == 2) or self.tuning.do_full_tuning
 
 
-class _Parser(HfArgumentParser):
-    """Takes the fields of dataclasses as flags; what is wrong is a [`FlagError`], and no page of usage."""
-
-    def error(self, message: str) -> None:
-        raise FlagError(f"{message}; see `run_ctr.py --help`.")
-
-    def parse(self, argv: list[str]) -> tuple[Any, ...]:
-        """The dataclasses, filled."""
-        given = vars(self.parse_args(argv))
-        try:
-            return tuple(
-                kind(**{each.name: given[each.name] for each in fields(kind) if each.init})
-                for kind in self.dataclass_types
-            )
-        except (ValueError, ImportError) as error:
-            raise FlagError(one_line(error)) from error
+def make_parser() -> FlagParser:
+    """Make the parser of all flags."""
+    return FlagParser(*Arguments.__annotations__.values())
 
 
 def parse_arguments(argv: list[str]) -> Arguments:
@@ -171,52 +149,53 @@ def parse_arguments(argv: list[str]) -> Arguments:
         FlagError: The file is no such file, a flag is unknown, has a wrong value or is needed and missing, or flags do
             not go together.
     """
-    kinds = (ModelArguments, TaskArguments, SearchArguments, CTRTrainingArguments)
-    parser = _Parser(kinds, allow_abbrev=False)
-    if argv and argv[0].endswith(ENDINGS):
-        path, *argv = argv
-        types = {name: kind for each in kinds for name, kind in get_type_hints(each).items()}
-        parser.set_defaults(**check_settings(path, read_settings(path), parser, types))
-    arguments = parser.parse(argv)
-    if not arguments[2].do_report:
-        _check(*arguments)
+    arguments = Arguments(*make_parser().parse(argv))
+    if not arguments.report.do_report:
+        if arguments.model.model_name_or_path is None:
+            raise FlagError("Say which model to start from: `--model_name_or_path`.")
+        _check_method(arguments)
+        _check_precision(arguments)
+        _check_training(arguments)
+        _check_work(arguments)
     return arguments
 
 
-def trains_everything(search: SearchArguments, training: CTRTrainingArguments, trains: bool) -> bool:
-    """Whether the language model's own weights are updated, for which they must be in float32."""
-    return (trains and training.stage == 2) or search.do_full_tuning
-
-
-def _check(
-    model: ModelArguments, tasks: TaskArguments, search: SearchArguments, training: CTRTrainingArguments
-) -> None:
-    """Raises a FlagError where flags are missing or do not go together, before anything is loaded."""
-    if model.model_name_or_path is None:
-        raise FlagError("Say which model to start from: `--model_name_or_path`.")
+def _check_method(arguments: Arguments) -> None:
+    """Raise a FlagError where something is asked for that the other method has."""
+    model, tasks, held_out, training = arguments.model, arguments.tasks, arguments.held_out, arguments.training
     if model.method == "t0" and training.do_train and training.stage != 2:
         raise FlagError("`--method t0` trains the whole language model, as stage 2 does: give `--stage 2`.")
-    everything = "`--stage 2`" if training.do_train and training.stage == 2 else "`--do_full_tuning`"
-    if trains_everything(search, training, training.do_train) and model.dtype in ("bfloat16", "float16"):
-        raise FlagError(
-            f"Weights in {model.dtype} lose the small updates of {everything}: give `--bf16 True` instead of `--dtype`, "
-            "which computes in half precision and keeps them in float32."
-        )
-    if search.tuning_methods and training.fp16:
-        raise FlagError(
-            "`--fp16` loses the small gradients of tuning, which does not scale its losses: give `--bf16` or neither."
-        )
-    if model.method == "t0" and search.finds_codes:
+    if model.method == "t0" and held_out.finds_codes:
         raise FlagError("`--method t0` has no codes to search: its counterpart is `--do_prompt_selection`.")
     if model.method == "t0" and tasks.tasks and not training.do_eval:
         raise FlagError("`--method t0` has nothing to do on held-out tasks without `--do_eval`.")
-    if model.method == "ctr" and search.do_prompt_selection:
+    if model.method == "ctr" and held_out.do_prompt_selection:
         raise FlagError("`--do_prompt_selection` chooses between prompts, which only `--method t0` has.")
-    if search.do_code_tuning and not search.searches_with_labels:
+    if arguments.tuning.do_code_tuning and not held_out.searches_with_labels:
         raise FlagError(
             "`--do_code_tuning` starts from the best training code, which `--do_bitwise_search` or "
             "`--do_population_search` finds: give one of them, too."
         )
+
+
+def _check_precision(arguments: Arguments) -> None:
+    """Raise a FlagError where updates would be lost in rounding."""
+    dtype, training = arguments.model.dtype, arguments.training
+    if arguments.trains_everything(training.do_train) and dtype in ("bfloat16", "float16"):
+        everything = "`--stage 2`" if training.do_train and training.stage == 2 else "`--do_full_tuning`"
+        raise FlagError(
+            f"Weights in {dtype} lose the small updates of {everything}: give `--bf16 True` instead of `--dtype`, "
+            "which computes in half precision and keeps them in float32."
+        )
+    if arguments.tuning.tuning_methods and training.fp16:
+        raise FlagError(
+            "`--fp16` loses the small gradients of tuning, which does not scale its losses: give `--bf16` or neither."
+        )
+
+
+def _check_training(arguments: Arguments) -> None:
+    """Raise a FlagError where training, or where it goes, is not told."""
+    tasks, training = arguments.tasks, arguments.training
     if not training.output_dir.strip():
         raise FlagError("`--output_dir` is empty: name a folder.")
     if training.push_to_hub and training.hub_model_id is not None:
@@ -228,7 +207,12 @@ def _check(
         raise FlagError("`--streaming` does not know how many rows there are: give `--max_steps`, too.")
     if training.do_train and not tasks.train_tasks:
         raise FlagError("`--do_train` needs tasks to train on: name them with `--train_tasks`.")
-    held_out = search.finds_codes or search.do_prompt_selection or search.tuning_methods
+
+
+def _check_work(arguments: Arguments) -> None:
+    """Raise a FlagError where there is nothing to do, or nothing to do it with."""
+    tasks, training, tuned = arguments.tasks, arguments.training, arguments.tuning.tuning_methods
+    held_out = arguments.held_out.finds_codes or arguments.held_out.do_prompt_selection or tuned
     if held_out and not tasks.tasks:
         raise FlagError("Searches and tuning are about held-out tasks: name them with `--tasks`.")
     if not training.do_train and not (tasks.tasks and (held_out or training.do_eval)):
@@ -236,5 +220,7 @@ def _check(
             "There is nothing to do: give `--do_train` with `--train_tasks`, or `--tasks` with a search such as "
             "`--do_bitwise_search`, or with `--do_eval`."
         )
-    if search.tuning_methods and not training.do_eval:
-        raise FlagError(f"`--do_{search.tuning_methods[0]}` is there to be compared with: give `--do_eval`, too.")
+    if tuned:
+        require_at_least(1, arguments.held_out, "num_shots")
+        if not training.do_eval:
+            raise FlagError(f"`--do_{tuned[0]}` is there to be compared with: give `--do_eval`, too.")

@@ -25,7 +25,7 @@ from evaluation.joining import join_reports
 from evaluation.score import Score
 from evaluation.terminal import print_table
 from modeling_ctr import CTRForConditionalGeneration
-from run_arguments import parse_arguments, trains_everything
+from run_arguments import parse_arguments
 from tasks import (
     SHIPPED_TEMPLATES,
     FeatureBuilder,
@@ -45,7 +45,8 @@ logger = logging.getLogger("run_ctr")
 
 def main(argv: list[str] | None = None) -> None:
     """Run what the flags ask for: training, then searches and evaluation, then the report and the push."""
-    model_args, task_args, search_args, training_args = parse_arguments(sys.argv[1:] if argv is None else argv)
+    arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
+    model_args, task_args, training_args = arguments.model, arguments.tasks, arguments.training
     logging.basicConfig(
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         datefmt="%H:%M:%S",
@@ -53,11 +54,11 @@ def main(argv: list[str] | None = None) -> None:
     )
     set_seed(training_args.seed)
     output_dir = Path(training_args.output_dir)
-    if search_args.do_report:
-        print_table(join_reports(search_args.do_report, output_dir), output_dir / "report.md")
+    if arguments.report.do_report:
+        print_table(join_reports(arguments.report.do_report, output_dir), output_dir / "report.md")
         return
     with training_args.main_process_first():
-        keep_arguments(output_dir, model_args, task_args, search_args, training_args)
+        keep_arguments(output_dir, *arguments)
 
     known = load_tasks(SHIPPED_TEMPLATES, *task_args.templates_dir)
     train_tasks = select_tasks(known, task_args.train_tasks, task_args.data_dir)
@@ -66,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
     # A training that an earlier run finished here is this run's as well, asked for again or not.
     trains = training_args.do_train or (output_dir / TRAINING_IS_FINISHED).is_file()
     dtype = model_args.dtype
-    if dtype == "auto" and trains_everything(search_args, training_args, trains):
+    if dtype == "auto" and arguments.trains_everything(trains):
         dtype = "float32"
     model = load_model(model_args, train_tasks, trains, dtype)
     trained = model.config.task_names if model_args.method == "ctr" else [task.name for task in train_tasks]
@@ -97,10 +98,10 @@ def main(argv: list[str] | None = None) -> None:
                 held_out,
                 rows_of,
                 builder,
-                search_args,
+                arguments.held_out,
                 output_dir,
-                search=search_args,
-                tuning=search_args,
+                search=arguments.search,
+                tuning=arguments.tuning,
                 do_eval=training_args.do_eval,
                 max_eval_samples=task_args.max_eval_samples,
             )

@@ -5,13 +5,18 @@ from pathlib import Path
 
 from transformers import Seq2SeqTrainingArguments
 
-from run_arguments import ModelArguments, SearchArguments, TaskArguments
+from evaluation.settings import HeldOutSettings, TuningSettings
+from run_arguments import ModelArguments, ReportArguments, TaskArguments
+from search import SearchConfig
 from trainers import CTRTrainingArguments
 
 HEADER = """# The flags of `run_ctr.py`
 
 Made from the code by `python docs/make_commands.py`. A JSON or YAML file may stand in front of the flags and hold any of
 them; flags override it. Lists are given as `--tasks a b c`, in files as lists.
+
+What goes wrong is said in one line on stderr, with exit code 2 for wrong flags and 1 for all else. The environment
+variable `TASK_CODES_DEBUG=1` shows the traceback as well; what is a fault of the program always has one.
 """
 
 
@@ -27,7 +32,10 @@ def commands() -> str:
     for title, group in (
         ("Model", fields(ModelArguments)),
         ("Tasks and data", fields(TaskArguments)),
-        ("Searches", fields(SearchArguments)),
+        ("Held-out tasks", fields(HeldOutSettings)),
+        ("Searches", fields(SearchConfig)),
+        ("Tuning, to compare with", fields(TuningSettings)),
+        ("Reports", fields(ReportArguments)),
         ("Training", own),
     ):
         parts += [f"## {title}\n", "| flag | default | |", "|---|---|---|", *map(_row, group), ""]

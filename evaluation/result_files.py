@@ -1,15 +1,22 @@
 """Where the results on a held-out data set lie."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from tasks import Task
 
+LONGEST = 100  # bytes; what stands before and behind needs some, too
+
 
 def get_file_name(name: str) -> str:
-    """Return a template's or data set's name without what a file's name may not have."""
-    return re.sub(r"[^\w.-]+", "_", name)
+    """Return a template's or data set's name without what a file's name may not have, and not longer than one may be."""
+    plain = re.sub(r"[^\w.-]+", "_", name)
+    if len(plain.encode()) <= LONGEST:
+        return plain
+    digest = hashlib.sha256(name.encode(errors="backslashreplace")).hexdigest()[:8]
+    return f"{plain.encode()[:LONGEST].decode(errors='ignore')}_{digest}"
 
 
 def get_dataset_folder(output_dir: Path, dataset: str, seed: int) -> Path:

@@ -12,7 +12,7 @@ from transformers.utils import can_return_tuple
 from .answer_likelihoods import compute_answer_log_likelihoods
 from .configuration_ctr import CTRConfig
 from .pretrained_ctr import CTRPreTrainedModel
-from .prompt_encoder import CTREncoder, get_batch_size, prompt_attention_mask
+from .prompt_encoder import CTREncoder, check_token_ids, get_batch_size, prompt_attention_mask
 
 
 @dataclass
@@ -100,6 +100,8 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
                 inputs_embeds=inputs_embeds,
                 **kwargs,
             )
+        if labels is not None:  # -100 where there is none
+            check_token_ids(labels.clamp(min=0), self.config.text_config.vocab_size, "`labels`")
         if attention_mask is not None:
             prompt_length = encoder_outputs[0].shape[1] - attention_mask.shape[1]
             if prompt_length:  # `generate` keeps the mask of the text alone

@@ -45,7 +45,7 @@ class CTREncoder(nn.Module):
 
         Raises:
             ValueError: There is no input; the mask is not of its shape; the task is not given in one of these ways;
-                prompt and input together are longer than the language model has positions for (BART).
+                a token id on the CPU is not in the vocabulary; prompt and input together are longer than the language model has positions for (BART).
         """
         if self.task_prompt is not None:
             batch_size = get_batch_size(input_ids, inputs_embeds)
@@ -59,7 +59,9 @@ class CTREncoder(nn.Module):
         if inputs_embeds is None:
             if attention_mask is not None:
                 input_ids = input_ids.gather(1, leading_padding_to_end(attention_mask))
-            inputs_embeds = self.encoder.get_input_embeddings()(input_ids)
+            embeddings = self.encoder.get_input_embeddings()
+            check_token_ids(input_ids, embeddings.weight.shape[0], "`input_ids`")
+            inputs_embeds = embeddings(input_ids)
         elif attention_mask is not None:
             order = leading_padding_to_end(attention_mask)
             inputs_embeds = inputs_embeds.gather(1, order[..., None].expand_as(inputs_embeds))
@@ -84,6 +86,18 @@ def get_batch_size(*inputs: torch.Tensor | None) -> int:
         if given is not None:
             return given.shape[0]
     raise ValueError("The text to answer is missing: give `input_ids` or `inputs_embeds`.")
+
+
+def check_token_ids(ids: torch.Tensor, vocab_size: int, what: str) -> None:
+    """Raise a ValueError for ids on the CPU outside `[0, vocab_size)`; never waits for an accelerator."""
+    if ids.device.type != "cpu" or torch.compiler.is_compiling() or not ids.numel():
+        return
+    least, greatest = (int(value) for value in ids.aminmax())
+    if least < 0 or greatest >= vocab_size:
+        raise ValueError(
+            f"{what} has the token id {least if least < 0 else greatest}, but the model's vocabulary goes from 0 to "
+            f"{vocab_size - 1}: use the tokenizer that the model was trained with."
+        )
 
 
 def leading_padding_to_end(attention_mask: torch.Tensor) -> torch.Tensor:

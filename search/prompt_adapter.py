@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from peft import PromptTuningConfig, TaskType
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
@@ -51,10 +52,13 @@ def load_prompt_adapter(folder: str | os.PathLike) -> torch.Tensor:
     """The prompt vectors `(prompt_length, width)` of a peft prompt-tuning adapter, float32, on the CPU.
 
     Raises:
-        ValueError: The folder holds no such adapter.
+        ValueError: The folder holds no such adapter, or a damaged one.
     """
     path = Path(folder) / ADAPTER_WEIGHTS
-    tensors = load_file(path) if path.is_file() else {}
+    try:
+        tensors = load_file(path) if path.is_file() else {}
+    except SafetensorError as error:
+        raise ValueError(f"'{path}' is damaged ({error}): tune the prompt again.") from error
     if ADAPTER_TENSOR not in tensors:
         raise ValueError(
             f"'{folder}' holds no prompt-tuning adapter of peft ('{ADAPTER_TENSOR}' in {ADAPTER_WEIGHTS})."

@@ -62,6 +62,8 @@ class TraceFile:
 
     def __init__(self, path: str | os.PathLike, header: dict[str, Any]):
         self.path = Path(path)
+        if self.path.is_dir():
+            raise ValueError(f"The trace '{path}' is a folder: name a file.")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         header = json.loads(json.dumps({"format": FORMAT, **header}))  # as it will be read back
         content = self.path.read_bytes() if self.path.exists() else b""
@@ -129,10 +131,14 @@ class TraceFile:
         self._ends.append(len(lines[0]))
         for line in lines[1:]:
             try:
-                self.finished.append(from_dict(Trial, json.loads(line)))
+                self.finished.append(from_dict(Trial, json.loads(line, parse_constant=_refuse)))
             except Exception:  # of JSON, of UTF-8, or of the types of the fields
                 return
             self._ends.append(self._ends[-1] + len(line))
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is never written")
 
 
 def _shorten(value: Any) -> str:

@@ -74,7 +74,7 @@ class FeatureBuilder:
         num_proc: Processes to tokenise with; None is this one.
 
     Raises:
-        ValueError: The tokenizer has no EOS token.
+        ValueError: The tokenizer has no EOS token, or a length is less than 1.
     """
 
     def __init__(
@@ -88,6 +88,9 @@ class FeatureBuilder:
             raise ValueError(
                 f"The tokenizer {tokenizer.name_or_path!r} has no EOS token; inputs and targets need one."
             )
+        for name, length in (("max_source_length", max_source_length), ("max_target_length", max_target_length)):
+            if length < 1:
+                raise ValueError(f"`{name}` must be at least 1, but is {length}.")
         self.tokenizer = tokenizer
         self.max_source_length = max_source_length
         self.max_target_length = max_target_length

@@ -1,7 +1,7 @@
 """A task's examples as scorers take them: checked, their targets and answers at hand."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ class ScoredExamples:
         examples: Rows with `input_ids`, and `labels` and/or `choice_ids` with `answer` (the gold choice, -1 or absent
             where it is unknown), all as token ids without padding; `weight` (default 1) multiplies a row's loss.
         device: Device of the language model.
+        vocab_size: Number of its word embeddings.
 
     Attributes:
         count (`int`): Number of examples.
@@ -34,8 +35,9 @@ class ScoredExamples:
         ValueError: There are no examples, or one is malformed; the message names it.
     """
 
-    def __init__(self, examples: Iterable[Mapping[str, Any]], device: torch.device):
+    def __init__(self, examples: Iterable[Mapping[str, Any]], device: torch.device, vocab_size: int):
         rows = [checked_example(row, number) for number, row in enumerate(examples)]
+        _require_known_tokens(rows, vocab_size)
         if not rows:
             raise ValueError("There are no examples to score.")
         self.count = len(rows)
@@ -86,6 +88,23 @@ class ScoredExamples:
                 "Give labelled examples, or use the Code Ensemble, which needs none."
             )
         return self.gold
+
+
+def _require_known_tokens(rows: Sequence[Mapping[str, Any]], vocab_size: int) -> None:
+    """Raise a ValueError where a checked example has a token id outside `[0, vocab_size)`."""
+    for number, row in enumerate(rows):
+        targets = [] if row["gold"] is None else [row["gold"]]
+        for what, sequences in (
+            ("an input", [row["input_ids"]]),
+            ("an answer choice", row["choice_ids"] or []),
+            ("a target", targets),
+        ):
+            for ids in sequences:
+                if min(ids) < 0 or max(ids) >= vocab_size:
+                    raise ValueError(
+                        f"Example {number} has {what} with the token id {min(ids) if min(ids) < 0 else max(ids)}, but the "
+                        f"model's vocabulary goes from 0 to {vocab_size - 1}: use the tokenizer that it was trained with."
+                    )
 
 
 def checked_example(row: Mapping[str, Any], number: int) -> dict[str, Any]:

@@ -66,7 +66,9 @@ class PromptScorer:
                 "The model's weights are on the device 'meta', which holds none: load or move them first."
             )
         self.autocast_dtype = autocast_dtype or autocast_around(self.device)
-        self.examples = ScoredExamples(examples, self.device)
+        self.examples = ScoredExamples(
+            examples, self.device, self.language_model.get_input_embeddings().weight.shape[0]
+        )
         require_same(self.examples.fingerprint, "examples")
         self.reader = EncoderDecoderReader(self.language_model, self.examples)
         self._batches = PairBatches(model, self.device, self.autocast_dtype, progress)
@@ -116,17 +118,6 @@ class PromptScorer:
     def max_choices(self) -> int:
         """The largest number of answer choices of an example."""
         return self.examples.require_choices().slots.shape[1]
-
-    def make_repeatable(self) -> bool:
-        """Make batches a function of the inputs alone, so that equal calls give equal bits on one machine.
-
-        Otherwise batches grow as long as larger ones turn out faster, and rounding with them.
-
-        Returns:
-            Whether batches could have been others until now.
-        """
-        gradients = self._gradient_budget.settle()
-        return self._budget.settle() or gradients
 
     # ---------------------------------------------------------------------------------------------- scores
 

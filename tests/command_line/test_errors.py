@@ -80,4 +80,4 @@ def test_help_and_wrong_flags_of_the_real_command(request):
         [sys.executable, script, "--num_shot", "8"], capture_output=True, text=True, env=environment
     )
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert wrong.stderr == "Error: unrecognized arguments: --num_shot 8; see `run_ctr.py --help`.\n"
+    assert wrong.stderr == "Error: There is no flag `--num_shot`; did you mean `--num_shots`?\n"
