@@ -94,6 +94,7 @@ def search_with_labels(run: DatasetRun, examples: TemplateExamples) -> list[Foun
     file_name = get_file_name(template)
     start = time.perf_counter()
     scorer = CodeScorer(run.model, examples.few_shot)
+    scorer.make_repeatable()  # as the search's trace asks, which else would score these codes again
     training = best_training_code(scorer, objective=run.search.objective)
     training.save(run.folder / f"training_code_{file_name}.json")
     cost: dict[str, Any] = {"labelled": scorer.num_examples, "evaluations": len(training.table)}

@@ -73,7 +73,8 @@ class CodeSearch(ABC, Generic[FoundResult]):
         start_codes: `(num_starts, code_length)` or `(code_length,)`: codes to start from. Default: the codes of the
             model's training tasks.
         seed: Random seed of the search; each has a generator of its own.
-        trace_path: File that every evaluation is appended to. If it is there, its evaluations are not repeated.
+        trace_path: File that every evaluation is appended to. If it is there, its evaluations are not repeated. Two equal
+            searches that nothing disturbs write equal files.
         callbacks: Watch the search, and may end it, see [`SearchCallback`].
         progress: Whether to show a bar.
         overrides: Settings to use instead of the config's, by name.
@@ -125,6 +126,8 @@ class CodeSearch(ABC, Generic[FoundResult]):
             KeyboardInterrupt: Interrupted before the first step, or in a run of several processes, which may be at
                 different points then: start it again to go on.
         """
+        if self.trace_path is not None and isinstance(self.scorer, CodeScorer):
+            self.scorer.make_repeatable()  # two equal searches leave equal traces
         runner = TrialRunner(
             self.scorer,
             self.objective,

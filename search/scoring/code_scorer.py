@@ -131,6 +131,15 @@ class CodeScorer:
         self._run_with.update(keys)
         return self.prompt_scorer.generate(self._prompts(keys), **kwargs)
 
+    def make_repeatable(self) -> None:
+        """As [`PromptScorer.make_repeatable`]; what was scored in batches that grew by measured speed is forgotten.
+
+        A search with a trace calls it. Call it before anything is scored, so that nothing has to be scored again.
+        """
+        if self.prompt_scorer.make_repeatable():
+            self._gold.clear()
+            self._choices.clear()
+
     def fingerprint(self) -> dict[str, str]:
         """What scores come from: a trace is continued only with the same weights, examples and precision."""
         digests = {"model": model_fingerprint(self.model), "data": self.prompt_scorer.data_fingerprint}

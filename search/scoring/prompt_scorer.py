@@ -119,6 +119,17 @@ class PromptScorer:
         """The largest number of answer choices of an example."""
         return self.examples.require_choices().slots.shape[1]
 
+    def make_repeatable(self) -> bool:
+        """Make batches a function of the inputs alone, so that equal calls give equal bits on one machine.
+
+        Otherwise batches grow as long as larger ones turn out faster, and rounding with them.
+
+        Returns:
+            Whether batches could have been others until now.
+        """
+        gradients = self._gradient_budget.settle()
+        return self._budget.settle() or gradients
+
     # ---------------------------------------------------------------------------------------------- scores
 
     def gold_losses(

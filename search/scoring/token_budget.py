@@ -43,6 +43,13 @@ class TokenBudget:
         self._times: list[float] = []
         self._before: float | None = None  # seconds per token with half the budget
 
+    def settle(self) -> bool:
+        """Keep batches at the first budget from now on; whether they could have been others until now."""
+        measured, self._settled = not self._settled, True
+        if measured:
+            self.tokens = self.first
+        return measured
+
     def clock(self) -> float:
         """Seconds, once the device has done what it was asked to; 0 where nothing is measured any more."""
         if self._settled:

@@ -24,6 +24,7 @@ from search import (
     trial_runner,
 )
 from search.bitwise_search import rank_variants
+from search.scoring import token_budget
 from search.scoring.objectives import is_better
 
 from .conftest import full_code_space, make_examples, make_model
@@ -586,6 +587,25 @@ def test_a_trace_of_something_else_is_refused(tmp_path, model, examples):
         with pytest.raises(ValueError, match=message):
             other[0].run()
         assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "used_before"),
+    [({}, True), ({"prune": True}, False), ({"search_order": "gradient"}, False)],
+    ids=["plain", "prune", "gradient"],
+)
+def test_equal_searches_leave_equal_traces_whatever_the_clock_says(tmp_path, model, monkeypatch, kwargs, used_before):
+    """Batches that grow by measured time would round otherwise from run to run."""
+    monkeypatch.setitem(token_budget.FIRST, "cpu", 60)
+    rows = make_examples(12)
+    for name, worthwhile in (("slow", 100.0), ("fast", -100.0)):  # no growth helps; every growth helps
+        monkeypatch.setattr(token_budget, "WORTHWHILE", worthwhile)
+        scorer = CodeScorer(model, rows)
+        if used_before:
+            best_training_code(scorer)
+        options = {"trace_path": tmp_path / name, "max_evaluations": 30, **QUIET, **kwargs}
+        BitwiseSearch(scorer, task_code_space(model), **options).run()
+    assert (tmp_path / "slow").read_bytes() == (tmp_path / "fast").read_bytes()
 
 
 @pytest.mark.parametrize("damage", ["a line that is no trial", "bytes that are no text", "two lines are missing"])

@@ -61,6 +61,16 @@ def test_scores_do_not_depend_on_it(model, examples, codes, monkeypatch):
     assert scorer.prompt_scorer.token_budget > 40 == scorer.prompt_scorer.first_token_budget
 
 
+def test_a_settled_budget_stays_at_its_first():
+    budget = TokenBudget(CPU)
+    assert run(budget, lambda tokens: 1 / tokens) > budget.first
+    grown = TokenBudget(CPU)
+    grown.note(2048, 1.0)
+    assert grown.settle() and not grown.settle()
+    assert run(grown, lambda tokens: 1 / tokens) == grown.tokens == grown.first
+    assert not TokenBudget(CPU, 500).settle()
+
+
 def test_a_budget_of_nothing():
     with pytest.raises(ValueError, match="at least 1"):
         TokenBudget(CPU, 0)
