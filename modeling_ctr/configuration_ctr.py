@@ -16,7 +16,7 @@ from .task_details import TaskDetails
 # The encoder of these encoder-decoder families computes the same from `inputs_embeds` as from `input_ids`, so vectors can be put in
 # front of the word embeddings. Each is tested. Marian, Pegasus and their like scale word embeddings outside the
 # embedding layer and skip that for `inputs_embeds`: the joined sequence would be silently wrong.
-SUPPORTED_BACKBONES = ("bart", "mt5", "t5", "umt5")
+SUPPORTED_BACKBONES = ("bart", "mt5", "t5", "t5gemma", "t5gemma2", "umt5")
 
 
 @strict
@@ -96,10 +96,11 @@ class CTRConfig(PreTrainedConfig):
         for name in ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"):
             if getattr(self, name) is None:
                 setattr(self, name, getattr(self.text_config, name, None))
-        if (
-            self.is_encoder_decoder and self.decoder_start_token_id is None
-        ):  # a T5 config made by hand may leave it out: it starts with padding
-            self.decoder_start_token_id = self.text_config.decoder_start_token_id = self.pad_token_id
+        if self.is_encoder_decoder and self.decoder_start_token_id is None:
+            # A T5 config made by hand may leave it out: it starts with padding. T5Gemma's always do.
+            starts_with_bos = self.text_config.model_type in ("t5gemma", "t5gemma2")
+            self.decoder_start_token_id = self.bos_token_id if starts_with_bos else self.pad_token_id
+            self.text_config.decoder_start_token_id = self.decoder_start_token_id
 
         if self.num_tasks is None:
             self.num_tasks = len(self.task_names) if self.task_names is not None else 1
@@ -148,7 +149,8 @@ class CTRConfig(PreTrainedConfig):
     @property
     def prompt_dim(self) -> int:
         """Width of a prompt vector: that of the language model's word embeddings."""
-        config = self.text_config.get_text_config(encoder=True)
+        encoder = getattr(self.text_config, "encoder", None)  # T5Gemma's, which has a config of its own
+        config = (encoder if isinstance(encoder, PreTrainedConfig) else self.text_config).get_text_config()
         return getattr(config, "word_embed_proj_dim", None) or config.hidden_size  # of OPT, which projects them
 
     def codes_by_name(self, task_codes: list[list[int]]) -> dict[str, list[int]]:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AutoModelForSeq2SeqLM, GenerationMixin
+from transformers import AutoModelForSeq2SeqLM, GenerationConfig, GenerationMixin
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from transformers.utils import can_return_tuple
 
 from .answer_likelihoods import compute_answer_log_likelihoods
 from .configuration_ctr import CTRConfig
+from .generation_options import infer_mask, merge_generation_config
 from .pretrained_ctr import CTRPreTrainedModel
 from .prompt_encoder import CTREncoder, check_token_ids, get_batch_size, prompt_attention_mask
 
@@ -126,8 +127,14 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
             task_codes=None if prompt is None else prompt.task_codes,
         )
 
+    @torch.no_grad()
     def generate(
-        self, inputs: torch.Tensor | None = None, *args: Any, task: str | Sequence[str] | None = None, **kwargs: Any
+        self,
+        inputs: torch.Tensor | None = None,
+        generation_config: GenerationConfig | None = None,
+        *args: Any,
+        task: str | Sequence[str] | None = None,
+        **kwargs: Any,
     ):
         """`GenerationMixin.generate` for a task given by name, or by `task_id=`, `task_code=` or `prompt_embeds=`.
 
@@ -138,15 +145,24 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
                 name, an id or a code value out of range, a wrong shape.
         """
         given = self._pop_checked_task(kwargs)
-        if kwargs.get("encoder_outputs") is None:
-            texts = [inputs, kwargs.get("input_ids"), kwargs.get("inputs_embeds")]
-            if all(text is None for text in texts) and self.generation_config.bos_token_id is not None:
-                inputs = torch.tensor(
-                    [[self.generation_config.bos_token_id]], device=self.device
-                )  # as transformers has it
-            batch_size = get_batch_size(inputs, *texts)
-            kwargs |= self._get_task_tensors(batch_size, task, **given)
-        return super().generate(inputs, *args, **kwargs)
+        config, kwargs = merge_generation_config(self.generation_config, generation_config, kwargs)
+        input_ids = inputs if inputs is not None else kwargs.pop("input_ids", None)
+        inputs_embeds, mask = kwargs.pop("inputs_embeds", None), kwargs.pop("attention_mask", None)
+        encoder_outputs = kwargs.pop("encoder_outputs", None)
+        if encoder_outputs is None:
+            if input_ids is None and inputs_embeds is None and config.bos_token_id is not None:
+                input_ids = torch.tensor([[config.bos_token_id]], device=self.device)  # as transformers has it
+            mask = infer_mask(input_ids, config) if mask is None and input_ids is not None else mask
+            options = {name: True for name in ("output_attentions", "output_hidden_states") if getattr(config, name)}
+            encoder_outputs = self.get_encoder()(
+                input_ids, mask, **given, inputs_embeds=inputs_embeds, task=task, **options
+            )
+        if mask is not None and mask.shape[1] < encoder_outputs[0].shape[1]:
+            mask = prompt_attention_mask(mask, encoder_outputs[0].shape[1] - mask.shape[1])
+        # The language model's own `generate` knows what caches it needs.
+        return self.backbone.generate(
+            input_ids, config, *args, encoder_outputs=encoder_outputs, attention_mask=mask, **kwargs
+        )
 
     def choice_log_likelihoods(
         self,

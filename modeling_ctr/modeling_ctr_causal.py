@@ -1,6 +1,5 @@
 """A decoder-only language model whose tasks are codes: the prompt vectors stand among the tokens of its one sequence."""
 
-import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from transformers.utils import can_return_tuple, logging
 
 from .check_backbone import check_causal_backbone, takes_argument
 from .configuration_ctr import CTRConfig
+from .generation_options import count_new_tokens, infer_mask, merge_generation_config
 from .joined_inputs import (
     JoinedInputs,
     cover_prompt,
@@ -178,12 +178,8 @@ class CTRForCausalLM(CTRPreTrainedModel, GenerationMixin):
             )
         if kwargs.get("past_key_values") is not None and kwargs["past_key_values"].get_seq_length():
             raise ValueError("`generate` starts from a text, not from `past_key_values`; give the whole text.")
-        config = copy.deepcopy(self.generation_config if generation_config is None else generation_config)
-        for name, value in self.generation_config.to_dict().items():
-            if getattr(config, name, None) is None:
-                setattr(config, name, value)
         given = self._pop_checked_task(kwargs)
-        kwargs = config.update(**kwargs)
+        config, kwargs = merge_generation_config(self.generation_config, generation_config, kwargs)
         input_ids = inputs if inputs is not None else kwargs.pop("input_ids", None)
         inputs_embeds, mask = kwargs.pop("inputs_embeds", None), kwargs.pop("attention_mask", None)
         if input_ids is None and inputs_embeds is None and config.bos_token_id is not None:
@@ -332,34 +328,6 @@ def compute_lm_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Compute the mean cross-entropy of logits `(B, L, V)` with the labels `(B, L)` of the tokens after them."""
     labels = labels[:, 1:].to(logits.device)
     return nn.functional.cross_entropy(logits[:, :-1].float().transpose(1, 2), labels, ignore_index=-100)
-
-
-def infer_mask(input_ids: torch.Tensor, config: GenerationConfig) -> torch.Tensor:
-    """Tell padding `(B, L)` from text by its token, as transformers does: not where that may be an end as well."""
-    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
-    if config.pad_token_id is None or config.pad_token_id in ends:
-        return torch.ones_like(input_ids)
-    return (input_ids != config.pad_token_id).long()
-
-
-def count_new_tokens(config: GenerationConfig, length: int) -> None:
-    """Translate `max_length` and `min_length`, which count a text of `length` tokens, into numbers of new tokens.
-
-    transformers would compare them with the length of prompt and text.
-
-    Raises:
-        ValueError: `max_length` leaves no room for a new token.
-    """
-    if config.max_new_tokens is None and config.max_length is not None:
-        if config.max_length <= length:
-            raise ValueError(
-                f"`max_length` is {config.max_length}, but the texts have {length} tokens already: raise it, or give "
-                "`max_new_tokens`."
-            )
-        config.max_new_tokens = config.max_length - length
-    if config.min_new_tokens is None and config.min_length:
-        config.min_new_tokens = max(config.min_length - length, 0)
-    config.max_length = config.min_length = None
 
 
 __all__ = ["CTRCausalOutput", "CTRForCausalLM"]

@@ -42,11 +42,24 @@ def assert_close_in_norm():
 def tiny_t5_config():
     """`tiny_t5_config(kind="t5", **fields)`: the config of a very small language model, without dropout.
 
-    `kind` is one of "t5" (v1.0), "t5-v1.1", "mt5", "umt5" and "bart".
+    `kind` is one of "t5" (v1.0), "t5-v1.1", "mt5", "umt5", "bart", "t5gemma" and "t5gemma2".
     """
     import transformers
     from packaging.version import Version
-    from transformers import BartConfig, MT5Config, T5Config, UMT5Config
+    from transformers import AutoConfig, BartConfig, MT5Config, T5Config, UMT5Config
+
+    def t5gemma_fields(kind: str) -> dict:
+        tokens = {"vocab_size": 64, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 1}
+        dropout = {"dropout_rate": 0.0, "attention_dropout": 0.0}
+        part = tokens | dropout | {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "head_dim": 8}
+        part |= {"num_attention_heads": 2, "num_key_value_heads": 1, "query_pre_attn_scalar": 8}
+        part |= {"sliding_window": 6, "initializer_range": 0.3}
+        if kind == "t5gemma":
+            return tokens | dropout | {"encoder": part, "decoder": part | {"cross_attention_hidden_size": 16}}
+        vision = {"model_type": "siglip_vision_model", "hidden_size": 16, "intermediate_size": 32, "image_size": 28}
+        vision |= {"num_hidden_layers": 1, "num_attention_heads": 2, "patch_size": 14}
+        encoder = {"text_config": part, "vision_config": vision, "mm_tokens_per_image": 4, "vocab_size": 64}
+        return tokens | dropout | {"encoder": encoder, "decoder": part, "image_token_index": 63}
 
     def build(kind: str = "t5", **fields):
         if kind == "umt5" and Version(transformers.__version__) < Version("5.18"):
@@ -72,6 +85,8 @@ def tiny_t5_config():
                 "forced_eos_token_id": 1,
             }
             return BartConfig(**(defaults | fields))
+        if kind in ("t5gemma", "t5gemma2"):
+            return AutoConfig.for_model(kind, **(t5gemma_fields(kind) | fields))
         defaults = {
             "vocab_size": 64,
             "d_model": 16,
@@ -98,8 +113,8 @@ def tiny_t5_config():
 def tiny_ctr_model(tiny_t5_config):
     """`tiny_ctr_model(kind="t5", seed=0, text_fields=None, **ctr_fields)`: a very small random model in `eval()`.
 
-    Three tasks with four integers in 0..7 each. As in the released models, the head of all kinds but "t5" and "bart"
-    is untied. Weights are large enough for every detail of the input to show in the output; generate with
+    Three tasks with four integers in 0..7 each. As in the released models, the head of "t5-v1.1", "mt5" and "umt5" is
+    untied. Weights are large enough for every detail of the input to show in the output; generate with
     `no_repeat_ngram_size=1`, since a tied head would otherwise mostly repeat its input.
     """
     import torch
@@ -124,7 +139,7 @@ def tiny_ctr_model(tiny_t5_config):
             model.task_codebook.position_maps.weight.normal_(std=0.3)
             model.task_codebook.code_vectors.weight.normal_()
             model.task_codebook.prompt_decoder.weight.normal_()
-        if kind not in ("t5", "bart"):
+        if kind in ("t5-v1.1", "mt5", "umt5"):
             head = model.get_output_embeddings()
             head.weight = torch.nn.Parameter(torch.randn_like(head.weight))
         return model.eval()
