@@ -31,12 +31,14 @@ value = [model.generate(**inputs, task=task, **options).tolist() for task in ("r
 """
 CARRIED = {
     "README.md",
+    "answer_likelihoods.py",
     "check_codes.py",
     "checkpoint_name.py",
     "codebook.py",
     "config.json",
     "configuration_ctr.py",
     "generation_config.json",
+    "generation_options.py",
     "hub_errors.py",
     "model.safetensors",
     "modeling_ctr.py",
