@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from modeling_ctr.checkpoint_name import public_name
 
+from .scoring.language_models import get_language_model
 from .scoring.processes import is_main_process
 
 # peft's names
@@ -28,24 +29,31 @@ def save_prompt_adapter(vectors: torch.Tensor, model: PreTrainedModel, folder: s
     """Write prompt vectors `(prompt_length, width)` as a peft prompt-tuning adapter, from the main process.
 
     `PeftModel.from_pretrained(language_model, folder)` loads it, where `language_model` is the one that the vectors
-    were tuned for: `model.backbone` of a CTR model.
+    were tuned for: `model.backbone` of a CTR model. peft puts vectors in front of all else, so that with a decoder-only
+    model texts must do without a bos token there; and where the vectors stand behind the text, only
+    [`load_prompt_adapter`] reads them: peft's config is left out.
     """
     if not is_main_process():
         return
     folder = Path(folder)
-    language_model = getattr(model, "backbone", model)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({ADAPTER_TENSOR: vectors.detach().float().cpu().contiguous()}, folder / ADAPTER_WEIGHTS)
+    if getattr(model.config, "code_position", "prefix") == "suffix":
+        return
+    language_model = get_language_model(model)
+    text_config = language_model.config.get_text_config()
+    is_encoder_decoder = language_model.config.is_encoder_decoder
     config = PromptTuningConfig(
-        task_type=TaskType.SEQ_2_SEQ_LM,
+        task_type=TaskType.SEQ_2_SEQ_LM if is_encoder_decoder else TaskType.CAUSAL_LM,
         num_virtual_tokens=len(vectors),
         token_dim=vectors.shape[1],
-        num_transformer_submodules=1,  # in front of the encoder's input only
-        num_attention_heads=language_model.config.num_attention_heads,
-        num_layers=language_model.config.num_hidden_layers,
+        num_transformer_submodules=1,  # in front of the encoder's input only, if there is one
+        num_attention_heads=text_config.num_attention_heads,
+        num_layers=text_config.num_hidden_layers,
         base_model_name_or_path=public_name(model.name_or_path),
         inference_mode=True,
     )
     config.save_pretrained(str(folder))
-    save_file({ADAPTER_TENSOR: vectors.detach().float().cpu().contiguous()}, folder / ADAPTER_WEIGHTS)
 
 
 def load_prompt_adapter(folder: str | os.PathLike) -> torch.Tensor:

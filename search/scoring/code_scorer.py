@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from modeling_ctr import CTRForConditionalGeneration
+from modeling_ctr import CTRPreTrainedModel
 
 from .codes import check_codes
 from .fingerprints import model_fingerprint
@@ -35,13 +35,13 @@ class CodeScorer:
 
     def __init__(
         self,
-        model: CTRForConditionalGeneration,
+        model: CTRPreTrainedModel,
         examples: Iterable[Mapping[str, Any]],
         token_budget: int | None = None,
         autocast_dtype: torch.dtype | None = None,
         progress: bool = False,
     ):
-        if not isinstance(model, CTRForConditionalGeneration):
+        if not isinstance(model, CTRPreTrainedModel):
             raise ValueError(
                 f"A CodeScorer needs a CTR model, but got a {type(model).__name__}. Use PromptScorer for other models."
             )

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import torch
 
-from modeling_ctr import CTRForConditionalGeneration
+from modeling_ctr import CTRPreTrainedModel
 
 CodeSpace = list[list[int]]
 
 
-def task_code_space(model: CTRForConditionalGeneration) -> CodeSpace:
+def task_code_space(model: CTRPreTrainedModel) -> CodeSpace:
     """Per position, the values that the model's training tasks use there (paper, section 3.4.2)."""
     return code_space_of(model.task_codes())
 

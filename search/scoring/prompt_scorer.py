@@ -7,10 +7,8 @@ from typing import Any, Literal
 import torch
 from transformers import PreTrainedModel
 
-from modeling_ctr import CTRForConditionalGeneration
-
-from .encoder_decoder import EncoderDecoderReader
 from .examples import ScoredExamples
+from .language_models import get_language_model, make_reader
 from .model_modes import autocast_around, frozen
 from .pair_batches import PairBatches
 from .processes import join_lists, of_main_process, require_same, sum_over_processes
@@ -25,17 +23,19 @@ class PromptScorer:
     """Scores the examples' answers with prompt vectors in front of the input, or with none.
 
     Pairs of a prompt and an example are sorted by length and batched under a token budget, without padding to fixed
-    lengths; what is shared between the targets of a pair is computed once (see [`EncoderDecoderReader`]). Results do not
+    lengths; what is shared between the targets of a pair is computed once (see [`EncoderDecoderReader`] and
+    [`DecoderOnlyReader`]). Results do not
     depend on the batches, up to rounding (about 1e-6 of the value in float32).
 
     In a run of several processes (see `search.scoring.processes`) each of them scores a share of the pairs, and all have
     all results; every process must call the same methods in the same order.
 
     Args:
-        model: A CTR model, or any seq2seq language model (for one with prompt vectors: T5, mT5, UMT5 or BART).
+        model: A CTR model, or any encoder-decoder or decoder-only language model (with prompt vectors: an
+            encoder-decoder of a supported family, a decoder-only one that treats vectors as it does words).
         examples: Rows with `input_ids`, and `labels` and/or `choice_ids` with `answer` (the gold choice, -1 or absent
             where it is unknown), all as token ids without padding.
-        token_budget: Encoder tokens per batch, halved when memory ends. Default: 2,048 on a CPU, 65,536 elsewhere,
+        token_budget: Input tokens per batch, halved when memory ends. Default: 2,048 on a CPU, 65,536 elsewhere,
             doubled as long as larger batches turn out faster.
         autocast_dtype: Dtype to run the language model under autocast with; losses are float32 in any case.
             Default: that of a `torch.autocast` around this call, if there is one.
@@ -57,7 +57,7 @@ class PromptScorer:
         progress: bool = False,
     ):
         self.model = model
-        self.language_model = model.backbone if isinstance(model, CTRForConditionalGeneration) else model
+        self.language_model = get_language_model(model)
         self.device = self.language_model.get_input_embeddings().weight.device
         self._budget = TokenBudget(self.device, token_budget)
         self._gradient_budget = TokenBudget(self.device, token_budget, GRADIENT_TOKEN_BUDGET)
@@ -70,7 +70,7 @@ class PromptScorer:
             examples, self.device, self.language_model.get_input_embeddings().weight.shape[0]
         )
         require_same(self.examples.fingerprint, "examples")
-        self.reader = EncoderDecoderReader(self.language_model, self.examples)
+        self.reader = make_reader(model, self.examples)
         self._batches = PairBatches(model, self.device, self.autocast_dtype, progress)
 
     # ------------------------------------------------------------------------------------------ what is known

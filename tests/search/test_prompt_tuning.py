@@ -252,6 +252,22 @@ def test_an_adapter_that_peft_trained(examples, tmp_path):
     assert CodeScorer(model, examples).prompt_scorer.gold_losses(prompt[None]).shape == (1, 9)
 
 
+@pytest.mark.parametrize("position", ["prefix", "suffix"])
+def test_vectors_for_a_decoder_only_model(tiny_causal_model, tmp_path, position):
+    model, rows = tiny_causal_model(code_position=position), make_examples(3)
+    vectors = model.prompt_vectors(model.task_codes()[:1])[0].detach()
+    save_prompt_adapter(vectors, model, tmp_path)
+    torch.testing.assert_close(load_prompt_adapter(tmp_path), vectors, rtol=0, atol=0)
+    if position == "suffix":  # peft would put them in front of the text
+        assert [path.name for path in tmp_path.iterdir()] == [prompt_adapter.ADAPTER_WEIGHTS]
+        return
+    ids, target = rows[0]["input_ids"], rows[0]["labels"]
+    with torch.no_grad():
+        logits = PeftModel.from_pretrained(model.backbone, tmp_path)(torch.tensor([ids + target])).logits[0]
+    loss = torch.nn.functional.cross_entropy(logits[-len(target) - 1 : -1], torch.tensor(target), reduction="sum")
+    assert PromptScorer(model, rows).gold_losses(vectors[None])[0, 0].item() == pytest.approx(loss.item(), rel=1e-4)
+
+
 def test_a_folder_without_an_adapter(tmp_path):
     with pytest.raises(ValueError, match="holds no prompt-tuning adapter"):
         load_prompt_adapter(tmp_path)

@@ -1,0 +1,274 @@
+"""What scoring knows of decoder-only language models: the twin of `encoder_decoder`."""
+
+from typing import Any, Literal, NamedTuple
+
+import torch
+from transformers import DynamicCache, PreTrainedModel
+
+from modeling_ctr.check_backbone import check_causal_backbone, takes_argument
+from modeling_ctr.joined_inputs import (
+    get_position_ids,
+    get_prefix_place,
+    get_suffix_place,
+    join_inputs,
+    move_padding_to_front,
+)
+
+from .examples import ScoredExamples
+from .targets import Targets
+
+# Keys and values of texts that are kept between calls, for prompts behind the text: bytes, at most.
+KEPT_BYTES = 2 << 30
+# A text that is read already takes memory and copying, but hardly any computing: so many of its tokens count as one.
+READ_TOKENS = 4
+
+Layers = list[tuple[torch.Tensor, torch.Tensor]]
+
+
+class Context(NamedTuple):
+    """What stands in front of the answers of some pairs, read by the language model.
+
+    Attributes:
+        cache: Keys and values of the context.
+        mask: `(pairs, length)`, 0 for padding, which stands in front.
+        logits: `(pairs, shared + 1, vocab_size)`, float32: of the tokens that all answers begin with, and of the next.
+    """
+
+    cache: DynamicCache
+    mask: torch.LongTensor
+    logits: torch.Tensor
+
+
+class DecoderOnlyReader:
+    """Reads examples with prompt vectors in front of the text or behind it, scores their targets and writes answers.
+
+    Every pair of a prompt and an example is read once, whatever the number of its targets, and so are the tokens that all
+    targets begin with; logits are computed for the tokens of answers alone. With prompts behind the text, each text is
+    read once, whatever the number of prompts: its keys and values are kept, between calls as well.
+
+    Texts of a batch are padded in front. Attention over a sliding window counts places, not positions: with padding
+    between a text and what follows it, the window would reach less far.
+
+    Args:
+        language_model: The language model.
+        examples: What it reads.
+        code_position: Where prompt vectors stand: "prefix" (behind a bos token, where the text has one) or "suffix".
+
+    Raises:
+        ValueError: The language model is none that prompt vectors and caches can be used with; says why.
+    """
+
+    def __init__(
+        self,
+        language_model: PreTrainedModel,
+        examples: ScoredExamples,
+        code_position: Literal["prefix", "suffix"] = "prefix",
+    ):
+        check_causal_backbone(language_model)
+        self.language_model, self.examples, self.code_position = language_model, examples, code_position
+        self._kept: dict[int, Layers] = {}  # by example, without padding
+        self._kept_bytes = 0
+        self._weights: list[tuple[int, int]] = []  # that they were computed with
+
+    def check_prompt_length(self, length: int) -> None:
+        """Raises a ValueError where a prompt, the longest text and the longest target are too long for the positions."""
+        config = self.language_model.config.get_text_config()
+        if hasattr(config, "rope_parameters") or not hasattr(config, "max_position_embeddings"):
+            return  # rotary positions go on
+        targets = [targets for targets in (self.examples.choices, self.examples.gold) if targets is not None]
+        answer = max((int(each.lengths.max()) for each in targets), default=0)
+        needed = length + int(self.examples.lengths.max()) + answer
+        if needed > config.max_position_embeddings:
+            raise ValueError(
+                f"The prompt ({length} vectors), the longest input ({int(self.examples.lengths.max())} tokens) and the "
+                f"longest answer ({answer}) are together longer than the {config.max_position_embeddings} positions of "
+                "the language model: cut inputs."
+            )
+
+    def get_lengths(self, prompt_length: int) -> torch.LongTensor:
+        """`(num_examples,)`: tokens that a pair takes of a batch's budget."""
+        lengths = self.examples.lengths
+        return prompt_length + (lengths // READ_TOKENS if self._shares_texts(prompt_length) else lengths)
+
+    def score(
+        self,
+        prompts: torch.Tensor,
+        prompt_ids: torch.LongTensor,
+        example_ids: torch.LongTensor,
+        targets: Targets,
+        token_budget: int,
+    ) -> tuple[torch.LongTensor, torch.LongTensor, torch.DoubleTensor]:
+        """Score each distinct target of each pair; arguments and results as of `EncoderDecoderReader.score`."""
+        device = self.examples.inputs.device
+        pair, slot, target = targets.get_rows(example_ids)
+        shared = count_shared_tokens(targets)
+        context = self._read(prompts, prompt_ids, example_ids, targets.tokens[0, :shared], token_budget)
+        # The first tokens of all targets of a pair follow from what was read.
+        pairs, first = pair.to(device), targets.tokens[target.to(device), : shared + 1]
+        chosen = context.logits[pairs[:, None], torch.arange(shared + 1, device=device), first]
+        values = chosen - context.logits.logsumexp(-1)[pairs]
+        total = values.double().sum(1)
+        self._add_rest(total, context, pair, target, targets, shared + 1, token_budget)
+        return pair, slot, total
+
+    def generate(
+        self, prompts: torch.Tensor, prompt_ids: torch.LongTensor, example_ids: torch.LongTensor, **kwargs: Any
+    ) -> list[list[int]]:
+        """Write an answer for each pair: token ids without the input; arguments as in `score`, and `generate`'s."""
+        embeds, mask = self._join(prompts, prompt_ids, example_ids)
+        return self.language_model.generate(inputs_embeds=embeds, attention_mask=mask, **kwargs).tolist()
+
+    # ------------------------------------------------------------------------------------------- the context
+
+    def _shares_texts(self, prompt_length: int) -> bool:
+        return self.code_position == "suffix" and prompt_length > 0
+
+    def _read(
+        self,
+        prompts: torch.Tensor,
+        prompt_ids: torch.LongTensor,
+        example_ids: torch.LongTensor,
+        shared: torch.LongTensor,
+        token_budget: int,
+    ) -> Context:
+        """Read texts, prompts and the tokens `shared` by all answers."""
+        if self._shares_texts(prompts.shape[1]):
+            cache, mask = self._recall_texts(example_ids, token_budget)
+            embeds = prompts[prompt_ids.to(prompts.device)].to(self.language_model.get_input_embeddings().weight.dtype)
+            mask = torch.cat([mask, mask.new_ones(embeds.shape[:2])], dim=1)
+        else:
+            cache = DynamicCache()  # without the config: one that drops what is outside of a window cannot be repeated
+            embeds, mask = self._join(prompts, prompt_ids, example_ids)
+        if len(shared):
+            words = self.language_model.get_input_embeddings()(shared).expand(len(embeds), -1, -1)
+            embeds = torch.cat([embeds, words.to(embeds.dtype)], dim=1)
+            mask = torch.cat([mask, mask.new_ones(words.shape[:2])], dim=1)
+        return Context(cache, mask, self._forward(embeds, mask, cache, len(shared) + 1))
+
+    def _join(
+        self, prompts: torch.Tensor, prompt_ids: torch.LongTensor, example_ids: torch.LongTensor
+    ) -> tuple[torch.Tensor, torch.LongTensor]:
+        """Vectors `(pairs, prompt + text, width)` and their mask, padded in front."""
+        ids, mask = self._get_texts(example_ids)
+        words = self.language_model.get_input_embeddings()(ids)
+        if prompts.shape[1] == 0:
+            return words, mask
+        if self.code_position == "suffix":
+            place = get_suffix_place(mask, None)
+        else:
+            place = get_prefix_place(mask, ids, self.language_model.config.get_text_config().bos_token_id)
+        vectors = prompts[prompt_ids.to(prompts.device)].to(words.dtype)
+        joined = join_inputs(vectors, words, mask, place)
+        return joined.inputs_embeds, joined.attention_mask
+
+    def _get_texts(self, example_ids: torch.LongTensor) -> tuple[torch.LongTensor, torch.LongTensor]:
+        """Token ids and mask `(pairs, longest)`, padded in front."""
+        device = self.examples.inputs.device
+        lengths = self.examples.lengths[example_ids]
+        longest = int(lengths.max())
+        mask = (torch.arange(longest) < lengths[:, None]).long().to(device)
+        order = move_padding_to_front(mask)
+        ids = self.examples.inputs[example_ids.to(device), :longest]
+        return ids.gather(1, order), mask.gather(1, order)
+
+    def _recall_texts(self, example_ids: torch.LongTensor, token_budget: int) -> tuple[DynamicCache, torch.LongTensor]:
+        """Keys and values of the pairs' texts, padded in front, and their mask `(pairs, longest)`."""
+        distinct, of_pair = example_ids.unique(return_inverse=True)
+        texts = self._get_kept(distinct.tolist(), token_budget)
+        device = self.examples.inputs.device
+        lengths = self.examples.lengths[example_ids]
+        longest = int(lengths.max())
+        of_pair = of_pair.to(device)
+        layers = []
+        for parts in zip(*texts, strict=True):  # of one layer, by text
+            keys, values = (
+                torch.stack([torch.nn.functional.pad(t, (0, 0, longest - t.shape[-2], 0)) for t in tensors])
+                for tensors in zip(*parts, strict=True)
+            )
+            layers.append((keys[of_pair], values[of_pair]))
+        mask = (torch.arange(longest) >= longest - lengths[:, None]).long().to(device)
+        return DynamicCache(layers), mask
+
+    def _get_kept(self, examples: list[int], token_budget: int) -> list[Layers]:
+        """Keys and values of texts by layer, `(heads, length, size)` each; those not yet kept are read."""
+        weights = [
+            (id(weight), 0 if weight.is_inference() else weight._version)
+            for weight in self.language_model.parameters()
+        ]
+        if weights != self._weights:
+            self._kept, self._kept_bytes, self._weights = {}, 0, weights
+        found = {example: self._kept[example] for example in examples if example in self._kept}
+        missing = [example for example in examples if example not in found]
+        longest = int(self.examples.lengths[examples].max())
+        at_once = max(1, token_budget // longest)
+        for first in range(0, len(missing), at_once):
+            ids = torch.tensor(missing[first : first + at_once])
+            with torch.inference_mode(False), torch.no_grad():  # gradients by prompts may be asked for later on
+                tokens, mask = self._get_texts(ids)
+                cache = DynamicCache()
+                words = self.language_model.get_input_embeddings()(tokens.clone())
+                self._forward(words, mask.clone(), cache, 1)
+            for row, example in enumerate(ids.tolist()):
+                length = int(self.examples.lengths[example])
+                text = [tuple(t[row, :, -length:].clone() for t in layer[:2]) for layer in cache]
+                found[example] = text
+                size = sum(t.nbytes for layer in text for t in layer)
+                if self._kept_bytes + size <= KEPT_BYTES:
+                    self._kept[example] = text
+                    self._kept_bytes += size
+        return [found[example] for example in examples]
+
+    # --------------------------------------------------------------------------------------------- the answers
+
+    def _add_rest(
+        self,
+        total: torch.DoubleTensor,
+        context: Context,
+        pair: torch.LongTensor,
+        target: torch.LongTensor,
+        targets: Targets,
+        first: int,
+        token_budget: int,
+    ) -> None:
+        """Add the log-probabilities of the targets' tokens from number `first` on to `total` `(rows,)`."""
+        device = total.device
+        lengths = targets.lengths[target]
+        # The longest first, in chunks that bound the copies of keys and values and the logits over the vocabulary.
+        order = lengths.argsort(descending=True, stable=True)
+        order = order[lengths[order] > first]
+        layers = list(context.cache)
+        while len(order):
+            steps = int(lengths[order[0]]) - first
+            size = max(1, min(READ_TOKENS * token_budget // context.mask.shape[1], token_budget // (2 * steps)))
+            rows, order = order[:size], order[size:]
+            pairs, tokens = pair[rows].to(device), targets.tokens[target[rows].to(device)]
+            cache = DynamicCache([(layer[0][pairs], layer[1][pairs]) for layer in layers])
+            mask = torch.cat([context.mask[pairs], context.mask.new_ones(len(rows), steps)], dim=1)
+            words = self.language_model.get_input_embeddings()(tokens[:, first - 1 : first - 1 + steps])
+            logits = self._forward(words, mask, cache, steps)
+            labels = tokens[:, first : first + steps]
+            values = logits.gather(2, labels[..., None]).squeeze(-1) - logits.logsumexp(-1)
+            counted = (torch.arange(steps) < (lengths[rows] - first)[:, None]).to(device)
+            total[rows.to(device)] += values.double().masked_fill(~counted, 0.0).sum(1)
+
+    def _forward(
+        self, embeds: torch.Tensor, mask: torch.LongTensor, cache: DynamicCache, logits_to_keep: int
+    ) -> torch.Tensor:
+        """Read vectors `(rows, length, width)` behind what is in the cache; float32 logits of the last ones."""
+        options: dict[str, Any] = {}
+        if takes_argument(self.language_model, "position_ids"):
+            options["position_ids"] = get_position_ids(mask)[:, -embeds.shape[1] :]
+        if takes_argument(self.language_model, "logits_to_keep"):
+            options["logits_to_keep"] = logits_to_keep
+        outputs = self.language_model(
+            inputs_embeds=embeds, attention_mask=mask, past_key_values=cache, use_cache=True, **options
+        )
+        return outputs.logits[:, -logits_to_keep:].float()
+
+
+def count_shared_tokens(targets: Targets) -> int:
+    """How many tokens all targets begin with, leaving at least one of each."""
+    shortest = int(targets.lengths.min())
+    tokens = targets.tokens[:, : shortest - 1]
+    equal = (tokens == tokens[:1]).all(0)
+    return int(equal.long().cumprod(0).sum())
