@@ -47,7 +47,7 @@ class Fitting:
         self.features = examples.features
         self.scorer = CodeScorer(model, self.features)
         self.ranks = self.scorer.has_choices  # else targets are free
-        self.answers = self.scorer.prompt_scorer.answers  # (n,), -1 where unknown
+        self.answers = self.scorer.prompt_scorer.examples.answers  # (n,), -1 where unknown
         self.labeled = examples.gold is not None
         self.folds = min(folds, len(self.features)) if self.labeled else 0
         self.calibrate = calibrate and self.ranks and self.labeled
