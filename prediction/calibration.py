@@ -1,5 +1,6 @@
 """Probabilities of answers that can be taken at their word: a temperature and a prior, fitted on a few labeled rows."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -41,7 +42,8 @@ def fit_calibration(scores: torch.Tensor, answers: torch.LongTensor, with_prior:
     """Fit a temperature, by the likelihood of the right answers, and a prior, by how often each answer is given.
 
     The prior makes the mean probability of each answer what its share among the right ones is (both with one row of
-    equal shares added, so that an answer that is never right keeps some); after it, one number is left to fit.
+    equal shares added, so that an answer that is never right keeps some); after it, one number is left to fit. As in Platt
+    (1999) each row is taken to be right in (n + 1) of (n + 2) cases: a few rows that are all right do not show certainty.
 
     Args:
         scores: Log-likelihoods `(n, num_choices)` of rows that the prompt was not searched on, -inf where a row has fewer
@@ -57,14 +59,17 @@ def fit_calibration(scores: torch.Tensor, answers: torch.LongTensor, with_prior:
         ratio = given / due
         prior = (ratio / ratio.sum()).tolist()
 
-    def loss(log_temperature: float) -> float:
-        temperature = float(torch.tensor(log_temperature).exp())
-        values = Calibration(temperature, prior).log_probabilities(scores)
-        return -values.gather(1, answers[:, None]).mean().item()
+    there = scores.isfinite()
+    doubt = 1 / (len(scores) + 2)
+    share = torch.where(there, doubt / (there.sum(1, keepdim=True) - 1).clamp(min=1), 0.0).double()
+    share.scatter_(1, answers[:, None], 1 - doubt)
 
-    low, high = torch.tensor([LOWEST, HIGHEST]).log().tolist()
-    best = minimize_scalar(loss, bounds=(low, high), method="bounded")
-    return Calibration(float(torch.tensor(best.x).exp()), prior)
+    def loss(log_temperature: float) -> float:
+        values = Calibration(math.exp(log_temperature), prior).log_probabilities(scores)
+        return -(share * values.masked_fill(~there, 0.0)).sum(1).mean().item()
+
+    best = minimize_scalar(loss, bounds=(math.log(LOWEST), math.log(HIGHEST)), method="bounded")
+    return Calibration(math.exp(best.x), prior)
 
 
 def expected_calibration_error(probabilities: torch.Tensor, answers: torch.LongTensor, bins: int = 10) -> float:

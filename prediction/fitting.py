@@ -180,5 +180,5 @@ class Fitting:
         known |= {"loss": float(losses.mean()), "raw_loss": float(raw_losses.mean())}
         if self.ranks:
             known |= {"accuracy": float(correct.mean()), "raw_accuracy": float(raw_correct.mean())}
-            known["guessing_loss"] = compute_guessing_loss(prompts.num_choices.tolist())
+            known["guessing_loss"] = compute_guessing_loss([len(row["choice_ids"]) for row in self.features])
         return known

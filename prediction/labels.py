@@ -99,11 +99,17 @@ def plain_labels(labels: Sequence[Any], num_texts: int) -> list[Label]:
     return [_plain_label(label, f"labels[{number}]") for number, label in enumerate(labels)]
 
 
+def is_missing(value: Any) -> bool:
+    """Whether a value stands for none: None, NaN, or what pandas has for it."""
+    return (
+        value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
+    )
+
+
 def _plain_label(label: Any, what: str) -> Label:
     if hasattr(label, "item") and getattr(label, "ndim", 0) == 0:  # of NumPy or torch
         label = label.item()
-    missing = label is None or type(label).__name__ in ("NAType", "NaTType")
-    if missing or (isinstance(label, float) and math.isnan(label)):
+    if is_missing(label):
         raise ValueError(f"{what} is missing ({label}): leave out examples without a label, or fit on texts alone.")
     if not isinstance(label, (str, int, float)) or (isinstance(label, float) and math.isinf(label)):
         raise ValueError(f"{what} must be a text, a number or a boolean, but is {label!r:.80}.")

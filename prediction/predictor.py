@@ -94,7 +94,7 @@ class Predictor:
 
     def _scorer(self, examples: list[dict[str, Any]]) -> PromptScorer:
         scorer = PromptScorer(self.model, examples, self._token_budget)
-        self._last = scorer
+        self.scorer = scorer
         return scorer
 
     def _chunks(self) -> Iterator[tuple[list[int], list[dict[str, Any]]]]:
@@ -104,7 +104,7 @@ class Predictor:
             for start in range(0, len(order), CHUNK):
                 numbers = order[start : start + CHUNK]
                 yield numbers, self._features(numbers)
-                self._token_budget = self._last.token_budget
+                self._token_budget = self.scorer.token_budget
                 bar.update(len(numbers))
 
     def _features(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
@@ -115,8 +115,9 @@ class Predictor:
                 continue
             texts = [self.texts[numbers[i]] for i in places]
             choices = None if self.choices is None else [self.choices[numbers[i]] for i in places]
-            rows = make_rows(question.task, texts, choices=choices)
-            for i, encoded in zip(places, question.builder.encode(question.task, rows), strict=True):
+            called = [numbers[i] for i in places]
+            rows = make_rows(question.task, texts, choices=choices, numbers=called)
+            for i, encoded in zip(places, question.builder.encode(question.task, rows, called), strict=True):
                 features[i] = {name: encoded[name] for name in ("input_ids", "choice_ids") if name in encoded}
         return features
 

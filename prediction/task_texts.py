@@ -5,7 +5,10 @@ from typing import Any
 
 from modeling_ctr.task_details import TaskDetails
 from tasks import Task, Template
-from tasks.template import ANSWER_CHOICES, SEPARATOR, TemplateError, names_in_target, parse_jinja
+from tasks.file_task import to_field_name
+from tasks.template import ANSWER_CHOICES, SEPARATOR
+
+from .labels import is_missing
 
 # Fields that are put into a row beside the user's own.
 LABEL, CHOICES, TARGET = "label", "choices", "target"
@@ -50,19 +53,17 @@ def complete_template(template: str | None, text: Text, classified: bool) -> str
     """Source of "input ||| target" for texts like this one.
 
     Args:
-        template: Source of the input alone, or of both. By default the text, or its fields, each on a line.
+        template: Source of the input alone, or of both. By default the text, or its fields, each on a line, under names
+            that a template can use (see `tasks.file_task.to_field_name`).
         text: The first of the texts.
         classified: Whether there are answers to choose from, or the target is free.
 
     Raises:
-        ValueError: A field's name cannot stand in a template, or the template is none.
+        ValueError: The template is empty or not valid.
     """
     if template is None:
         names = [TEXT] if isinstance(text, str) else [name for name in text if name not in RESERVED]
-        for name in names:
-            if not isinstance(name, str) or not name.isidentifier():
-                raise ValueError(f"The field {name!r} cannot stand in a template: name it with letters, digits and _.")
-        template = "\n".join(f"{{{{{name}}}}}" for name in names)
+        template = "\n".join(f"{{{{{to_field_name(str(name))}}}}}" for name in names)
     if not template.strip():
         raise ValueError("The template is empty: it must show some field of the text, such as '{{text}}'.")
     if SEPARATOR not in template:
@@ -89,6 +90,7 @@ def make_rows(
     texts: Sequence[Text],
     targets: Sequence[Any] | None = None,
     choices: Sequence[Sequence[str]] | None = None,
+    numbers: Sequence[int] | None = None,
 ) -> list[dict[str, Any]]:
     """Rows for the task's template.
 
@@ -97,13 +99,12 @@ def make_rows(
         texts: What `listed_texts` gives.
         targets: Class of each text (its position among the answers), or free text; None where unknown.
         choices: Answers to choose from, for each text, where they differ.
+        numbers: What the texts are called in messages; by default their positions.
 
     Raises:
         ValueError: The template asks for other fields than the texts have.
     """
-    source = task.template.jinja
-    target_fields = names_in_target(parse_jinja(source)) - {ANSWER_CHOICES}
-    inputs = sorted(task.template.fields - target_fields - {CHOICES})
+    inputs = sorted(task.template.input_fields)
     if isinstance(texts[0], str):
         if len(inputs) != 1:
             raise ValueError(
@@ -111,25 +112,26 @@ def make_rows(
                 "mappings with these fields."
             )
         texts = [{inputs[0]: text} for text in texts]
-    unknown = sorted(target_fields - set(inputs))
+    unknown = sorted(task.template.fields - set(inputs) - {CHOICES})
     if targets is not None and len(unknown) != 1:
         raise ValueError(
             f"The target of the template of task {task.name!r} must read one field, such as '{LABEL}', but reads "
             f"{', '.join(unknown) or 'none'}."
         )
     rows = []
-    for number, text in enumerate(texts):
+    for position, text in enumerate(texts):
+        text = {to_field_name(str(name)): value for name, value in text.items()}
         missing = [name for name in inputs if name not in text]
         if missing:
             raise ValueError(
-                f"texts[{number}] has no field {missing[0]!r}, which the template of task {task.name!r} shows; it has "
+                f"texts[{numbers[position] if numbers else position}] has no field {missing[0]!r}, which the template of task {task.name!r} shows; it has "
                 f"{', '.join(map(str, text)) or 'none'}."
             )
-        row = {name: text[name] for name in inputs} | dict.fromkeys(unknown)
+        row = {name: None if is_missing(text[name]) else text[name] for name in inputs} | dict.fromkeys(unknown)
         if targets is not None:
-            row[unknown[0]] = targets[number]
+            row[unknown[0]] = targets[position]
         if choices is not None:
-            row[CHOICES] = list(choices[number])
+            row[CHOICES] = list(choices[position])
         rows.append(row)
     return rows
 
@@ -166,6 +168,3 @@ def listed_choices(choices: Sequence[Any], num_texts: int) -> list[list[str]]:
 def _literal(answer: str) -> str:
     """An answer in a template: as it is, or as a string of Jinja's where it would be read as a part of it."""
     return f"{{{{ {answer!r} }}}}" if any(mark in answer for mark in ("{{", "{%", "{#")) else answer
-
-
-__all__ = ["TemplateError", "complete_template", "listed_choices", "listed_texts", "make_rows", "make_task"]

@@ -147,12 +147,15 @@ class FeatureBuilder:
             )
         return features if len(known) == len(features) else features.select(known)
 
-    def encode(self, task: Task, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def encode(
+        self, task: Task, rows: Sequence[Mapping[str, Any]], numbers: Sequence[int] | None = None
+    ) -> list[dict[str, Any]]:
         """Make features of rows in memory, one of each, labeled or not; for predictions, without `datasets`' files.
 
         Args:
             task: Renders the rows.
             rows: At least one; all with the same fields.
+            numbers: What the rows are called in messages; by default their positions.
 
         Returns:
             The columns of `evaluation`, as a dict for each row.
@@ -161,10 +164,10 @@ class FeatureBuilder:
             TemplateError: The template fails on a row, or shows nothing of it.
         """
         batch = {name: [row[name] for row in rows] for name in rows[0]}
-        make = self._features_of(task, -1, evaluation=True)
-        columns = make(batch, range(len(rows)), keep_unlabeled=True)
+        numbers = range(len(rows)) if numbers is None else numbers
+        columns = self._features_of(task, -1, evaluation=True)(batch, numbers, keep_unlabeled=True)
         if len(columns["row"]) < len(rows):
-            empty = min(set(range(len(rows))) - set(columns["row"]))
+            empty = min(set(numbers) - set(columns["row"]))
             raise TemplateError(f"Task {task.name!r}: row {empty} is empty; leave it out.")
         return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 

@@ -45,6 +45,12 @@ def test_choices_that_are_not_there_stay_so():
     assert probabilities[0, 2] == 0 and torch.allclose(probabilities.sum(1), torch.ones(2).double())
 
 
+def test_a_few_rows_that_are_all_right_do_not_make_certain():
+    scores = torch.tensor([[3.0, 0.0], [0.0, 3.0]] * 8)
+    found = fit_calibration(scores, torch.tensor([0, 1] * 8))
+    assert found.log_probabilities(scores).exp().max() == pytest.approx(17 / 18, abs=1e-3)
+
+
 def test_without_calibration_probabilities_are_those_among_the_answers():
     scores = torch.tensor([[-40.0, -41.0]])
     assert torch.allclose(Calibration().log_probabilities(scores).exp(), scores.double().softmax(1))

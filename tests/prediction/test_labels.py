@@ -1,4 +1,5 @@
 import numpy as np
+import pandas
 import pytest
 
 from prediction.labels import make_classes, plain_labels
@@ -79,6 +80,5 @@ def test_what_cannot_be_labels(labels, message):
 
 
 def test_missing_values_of_pandas_are_found():
-    pandas = pytest.importorskip("pandas")
     with pytest.raises(ValueError, match=r"labels\[1\] is missing"):
         plain_labels(pandas.Series(["a", pandas.NA]), 2)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM, T5ForConditionalGeneration
@@ -59,30 +60,55 @@ def test_calls_are_as_those_of_pipelines(fitted, reviews):
     assert [answer["label"] for answer in fitted(texts[0], task="stars", top_k=None)] == [a["label"] for a in every[0]]
 
 
-@pytest.mark.slow
-def test_saved_tasks_answer_alike_in_another_process(fitted, reviews, tmp_path):
-    texts, _ = reviews
-    fitted.save_pretrained(tmp_path / "saved")
-    (tmp_path / "texts.json").write_text(json.dumps(texts))
-    program = (
-        "import json; from prediction import TaskSolver; solver = TaskSolver.from_pretrained('saved')\n"
-        "texts = json.load(open('texts.json'))\n"
-        "rows = [{'first': text, 'second': 'w3 w4'} for text in texts]\n"
-        "print(json.dumps([solver.predict(texts, 'reviews'), solver.predict(texts, 'stars'), "
-        "solver.predict(rows, 'fields'), solver.predict_proba(texts, 'reviews').tolist()]))"
+CSV = (
+    "\ufeffId;Review Text;Author's place;stars\n"
+    + "".join(
+        f'{i};"w{12 + i}\n w{40 - i}, ""w5""; w{20 + i % 7}";{"w3" if i % 3 else ""};{1 + 4 * (i % 2)}\n'
+        for i in range(16)
     )
+    + "16;w30 w31;w3;\n"  # nobody gave it a label
+)
+PROGRAM = """
+import json, pandas
+from task_codes import TaskSolver
+
+frame = pandas.read_csv("new.csv")
+solver = TaskSolver.from_pretrained("saved")
+print(json.dumps([solver.predict(frame, "reviews"), solver.predict_proba(frame, "reviews").tolist()]))
+"""
+
+
+@pytest.mark.slow
+def test_from_a_messy_file_to_predictions_in_another_process(solver, quick, tmp_path):
+    (tmp_path / "reviews.csv").write_text(CSV, encoding="utf-8")
+    frame = pandas.read_csv(tmp_path / "reviews.csv", sep=";")
+    columns = ["Review Text", "Author's place"]
+    with pytest.raises(ValueError, match=r"labels\[16\] is missing"):
+        solver.fit(frame[columns], frame["stars"], name="reviews", **quick)
+    frame = frame.dropna(subset=["stars"])
+    answers = {1: "w10", 5: "w11"}
+    result = solver.fit(
+        frame[columns], frame["stars"].astype(int), answers=answers, name="reviews", calibrate=True, **quick
+    )
+    assert result.classes == [1, 5] and result.num_examples == 16
+    assert (
+        solver.model.task_details("reviews").template
+        == "{{Review_Text}}\n{{Author_s_place}} ||| {{answer_choices[label]}}"
+    )
+
+    new = frame[columns].sample(frac=1, random_state=0)
+    new.to_csv(tmp_path / "new.csv", index=False)
+    solver.save_pretrained(tmp_path / "saved")
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True
+        [sys.executable, "-c", PROGRAM], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    reviews, stars, fields, probabilities = json.loads(done.stdout)
-    rows = [{"first": text, "second": "w3 w4"} for text in texts]
-    assert reviews == fitted.predict(texts, "reviews") and stars == fitted.predict(texts, "stars")
-    assert fields == fitted.predict(rows, "fields")
+    labels, probabilities = json.loads(done.stdout)
+    assert labels == solver.predict(new, "reviews") and set(labels) <= {1, 5}
     # What was calibrated is so there, too.
-    np.testing.assert_allclose(probabilities, fitted.predict_proba(texts, "reviews"), atol=1e-6)
-    assert fitted.model.task_details("reviews").temperature is not None
+    np.testing.assert_allclose(probabilities, solver.predict_proba(new, "reviews"), atol=1e-6)
+    assert solver.model.task_details("reviews").temperature is not None
 
 
 def test_without_labels(solver, reviews):
@@ -217,7 +243,8 @@ def test_what_cannot_be_learned(make_solver, reviews, quick, arguments, message)
         ([], "reviews", "There are no texts"),
         (["w3"], "ag_news", "'ag_news' has no answers to choose from"),
         (["w3"], "fields", "shows the fields first, second"),
-        ([{"first": "w3"}], "fields", r"texts\[0\] has no field 'second'"),
+        ([{"first": "w3 w4", "second": "w5"}, {"first": "w3"}], "fields", r"texts\[1\] has no field 'second'"),
+        ([{"first": "w3 w4", "second": 5}, {"first": None, "second": float("nan")}], "fields", "row 1 is empty"),
     ],
 )
 def test_what_cannot_be_answered(fitted, texts, task, message):

@@ -1,3 +1,4 @@
+import pandas
 import pytest
 
 from modeling_ctr.task_details import TaskDetails
@@ -22,6 +23,12 @@ def test_fields_stand_on_lines_of_their_own_and_labels_among_them_are_not_shown(
     text = {"premise": "it rains", "hypothesis": "it is wet", "label": 1, "choices": ["x"]}
     details = TaskDetails(answers=["yes", "no"], template=complete_template(None, text, True))
     assert rendered(details, [text], targets=[0])[0][:2] == ("it rains\nit is wet", "yes")
+
+
+def test_fields_have_names_that_a_template_can_use():
+    text = {"Review Text": "nice", "class": "book"}
+    details = TaskDetails(answers=["yes", "no"], template=complete_template(None, text, True))
+    assert rendered(details, [text])[0].input_text == "nice\nbook"
 
 
 @pytest.mark.parametrize("answer", ["{{x}}", "{% if", "a 'b' \"c\"", "{# é \U0001f600", "50 %"])
@@ -61,7 +68,6 @@ def test_choices_of_each_row():
         (lambda: listed_texts(["a", " "]), r"texts\[1\] is empty"),
         (lambda: listed_texts(["a", 3]), r"texts\[1\] must be a text or a mapping"),
         (lambda: listed_texts(["a", {"b": 1}]), r"texts\[1\] is a dict, but texts\[0\] is not"),
-        (lambda: complete_template(None, {"a b": 1}, True), "The field 'a b' cannot stand in a template"),
         (lambda: complete_template(None, {"label": 1}, True), "The template is empty"),
         (lambda: complete_template("{{a", "a", True), "is not valid Jinja"),
         (lambda: listed_choices([["a", "b"]], 2), "2 texts, but 1 lists of choices"),
@@ -87,6 +93,5 @@ def test_fields_that_are_not_there():
 
 
 def test_data_frames_are_rows():
-    pandas = pytest.importorskip("pandas")
     assert listed_texts(pandas.DataFrame({"a": ["x"], "b": ["y"]})) == [{"a": "x", "b": "y"}]
     assert listed_texts(pandas.Series(["x", "y"])) == ["x", "y"]
