@@ -8,6 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers and editors, which follow no lookup at run time
+    from export import export_model as export_model
+    from export import get_task_prefix as get_task_prefix
     from modeling_ctr import CTRConfig as CTRConfig
     from modeling_ctr import CTRForCausalLM as CTRForCausalLM
     from modeling_ctr import CTRForConditionalGeneration as CTRForConditionalGeneration
@@ -34,6 +36,8 @@ if TYPE_CHECKING:  # for type checkers and editors, which follow no lookup at ru
 __version__ = "0.1.0"
 
 _MODULES = {
+    "export_model": "export",
+    "get_task_prefix": "export",
     "CTRConfig": "modeling_ctr",
     "CTRForCausalLM": "modeling_ctr",
     "CTRForConditionalGeneration": "modeling_ctr",

@@ -65,20 +65,45 @@ def push_to_hub(
     Raises:
         OSError: The Hub did not take it; the message says why. The repository is as it was before.
     """
-    api = HfApi(token=token)
+    with TemporaryDirectory() as folder:
+        # Made first: the card names the repository in full, with its user.
+        full_name = make_repository(repo_id, private=private, token=token)
+        save_for_hub(model, tokenizer, folder, repo_id=full_name, **card)
+        return push_folder(folder, full_name, token=token, revision=revision, commit_message=commit_message)
+
+
+def make_repository(repo_id: str, *, private: bool | None = None, token: str | None = None) -> str:
+    """Make a repository where there is none, and return its name in full. Raises an OSError where the Hub does not."""
     with hub_errors(f"Making the repository '{repo_id}'", repo_id, "Nothing was pushed."):
-        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        return HfApi(token=token).create_repo(repo_id, private=private, exist_ok=True).repo_id
+
+
+def push_folder(
+    folder: str | Path,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    token: str | None = None,
+    revision: str | None = None,
+    commit_message: str,
+) -> str:
+    """Push all files of a folder in one commit, and return the commit's address; arguments as for [`push_to_hub`].
+
+    Raises:
+        OSError: The Hub did not take it; the message says why. The repository is as it was before.
+    """
+    api = HfApi(token=token)
+    repo_id = make_repository(repo_id, private=private, token=token)
+    with hub_errors(f"Making the branch '{revision}' of '{repo_id}'", repo_id, "Nothing was pushed."):
         if revision is not None:
             api.create_branch(repo_id, branch=revision, exist_ok=True)
-    with TemporaryDirectory() as folder:
-        save_for_hub(model, tokenizer, folder, repo_id=repo_id, **card)
-        with hub_errors(f"Pushing to '{repo_id}'", repo_id, "What was there before is unchanged."):
-            # One commit, whatever its size (`upload_folder` may make several): all of the model is there, or none.
-            files = [
-                CommitOperationAdd(path_in_repo=path.relative_to(folder).as_posix(), path_or_fileobj=path)
-                for path in Path(folder).rglob("*")
-                if path.is_file()
-            ]
-            return api.create_commit(
-                repo_id=repo_id, operations=files, commit_message=commit_message, revision=revision
-            ).commit_url
+    with hub_errors(f"Pushing to '{repo_id}'", repo_id, "What was there before is unchanged."):
+        # One commit, whatever its size (`upload_folder` may make several): all of the model is there, or none.
+        files = [
+            CommitOperationAdd(path_in_repo=path.relative_to(folder).as_posix(), path_or_fileobj=path)
+            for path in Path(folder).rglob("*")
+            if path.is_file()
+        ]
+        return api.create_commit(
+            repo_id=repo_id, operations=files, commit_message=commit_message, revision=revision
+        ).commit_url

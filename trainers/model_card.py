@@ -139,13 +139,16 @@ def write_model_card(
     card = ModelCard.from_template(
         data,
         template_path=str(TEMPLATE_PATH),
-        model_name=_cell(repo_id.split("/")[-1]),
+        model_name=format_cell(repo_id.split("/")[-1]),
         backbone=_backbone_name(model, backbone),
         config=model.config,
         stages=_stage_rows(model.config.training_stages or []),
         **_task_rows(model, codes, task_accuracies or {}),
         codebook=compute_code_statistics(codes, model.config.codebook_size),
-        results=[[_cell(r.dataset_name), _cell(r.metric_name or r.metric_type), _result_value(r)] for r in results],
+        results=[
+            [format_cell(r.dataset_name), format_cell(r.metric_name or r.metric_type), _result_value(r)]
+            for r in results
+        ],
         # In the snippets: Python literals.
         repo_literal=repr(repo_id),
         task_literal=_printable(repr(model.task_names[0])),
@@ -160,7 +163,7 @@ def _backbone_name(model: CTRForConditionalGeneration, backbone: str) -> str:
     if is_repo_id(backbone):
         return f"[{backbone}](https://huggingface.co/{backbone})"
     name = Path(backbone).name
-    return f"{_cell(name)} (a local copy)" if name else f"a {model.config.text_config.model_type} language model"
+    return f"{format_cell(name)} (a local copy)" if name else f"a {model.config.text_config.model_type} language model"
 
 
 def _stage_rows(stages: Sequence[Mapping[str, Any]]) -> list[list[str]]:
@@ -170,7 +173,7 @@ def _stage_rows(stages: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     rows = [["setting", *(f"stage {stage.get('stage')}" for stage in stages)]]
     for key, title in STAGE_ROWS.items():
         if any(key in stage for stage in stages):
-            rows.append([title, *(_cell(stage.get(key, "unknown")) for stage in stages)])
+            rows.append([title, *(format_cell(stage.get(key, "unknown")) for stage in stages)])
     return rows
 
 
@@ -184,23 +187,25 @@ def _task_rows(
     header = ["task", "code", *(["examples"] if sizes else []), *(["accuracy (%)"] if task_accuracies else [])]
     rows = [header]
     for i, (name, code) in enumerate(zip(config.task_names, codes.tolist(), strict=True)):
-        row = [_cell(name), _cell(code)]
+        row = [format_cell(name), format_cell(code)]
         if sizes:
             row.append(str(sizes[i]))
         if task_accuracies:
             row.append(f"{100 * task_accuracies[name]:.1f}" if name in task_accuracies else "")
         rows.append(row)
-    added = [[_cell(name), _cell(code)] for name, code in config.added_task_codes.items()]
-    added += [[_cell(name), "none: tuned prompt vectors"] for name in config.tuned_tasks]
+    added = [[format_cell(name), format_cell(code)] for name, code in config.added_task_codes.items()]
+    added += [[format_cell(name), "none: tuned prompt vectors"] for name in config.tuned_tasks]
     return {"tasks": rows, "added_tasks": [["task", "code"], *added] if added else []}
 
 
 def _result_value(result: EvalResult) -> str:
     """Write an accuracy in percent, anything else as it is."""
-    return f"{100 * result.metric_value:.1f}%" if result.metric_type == "accuracy" else _cell(result.metric_value)
+    return (
+        f"{100 * result.metric_value:.1f}%" if result.metric_type == "accuracy" else format_cell(result.metric_value)
+    )
 
 
-def _cell(value: Any) -> str:
+def format_cell(value: Any) -> str:
     """Write `value` as plain text within one cell of a Markdown table."""
     text = " ".join(_printable(str(value)).split())
     for character in "\\`*|<[]":

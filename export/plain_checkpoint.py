@@ -1,0 +1,178 @@
+"""Write a CTR model as a plain checkpoint: all of it, or nothing."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from export.card import write_card
+from export.exported_tasks import CODE_TOKEN, TUNED_TOKEN, ExportedTasks
+from export.plain_model import make_plain_model
+from export.prefix_tokenizer import SAMPLES, PrefixTokenizer
+from modeling_ctr import CTRForConditionalGeneration
+from modeling_ctr.hub_errors import loading_errors
+from modeling_ctr.task_code_file import codebook_hash
+from trainers.hub import push_folder
+
+# Greatest difference of logits, as a share of the greatest logit, between the CTR model and the plain one.
+TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-4}
+HALF_TOLERANCE = 0.05
+
+
+def export_model(
+    model: CTRForConditionalGeneration | str | os.PathLike,
+    folder: str | os.PathLike,
+    *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    tasks: Sequence[str] | None = None,
+    push_to_hub: str | None = None,
+    private: bool | None = None,
+    token: str | None = None,
+    max_shard_size: str | int = "50GB",
+    **hub_options: Any,
+) -> ExportedTasks:
+    """Write a CTR model as a plain checkpoint whose tasks are text prefixes; see [`get_task_prefix`].
+
+    The folder holds the language model with the code vectors' prompt vectors in its word embedding, a tokenizer with a
+    token for each, a generation config that never gives these as answers, `tasks.json` and a card. Weights keep their
+    dtype.
+
+    Args:
+        model: CTR model, or its folder or name on the Hub.
+        folder: Folder to make.
+        tokenizer: Tokenizer of a model that is given as such; otherwise the checkpoint's.
+        tasks: Names of the tasks to list; by default, all. Any code can be written with the tokens; a tuned task that is
+            not among them is left out.
+        push_to_hub: Repository to push to as well, "user/name".
+        private: Whether a new repository is private.
+        token: Hub token; by default, the one logged in with.
+        max_shard_size: Largest size of a weight file.
+        **hub_options: `revision` and `cache_dir` of a model on the Hub.
+
+    Returns:
+        What `tasks.json` holds.
+
+    Raises:
+        OSError: The model cannot be read, or the folder or the repository not be written.
+        ValueError: The folder exists, a task is unknown, or the model or its tokenizer cannot be exported.
+    """
+    folder = Path(folder)
+    if folder.exists() or folder.is_symlink():
+        raise ValueError(f"'{folder}' exists already: choose another folder, or delete that one.")
+    if isinstance(model, CTRForConditionalGeneration):
+        if tokenizer is None:
+            raise ValueError("A model that is loaded already needs its tokenizer, too: give `tokenizer`.")
+    else:
+        tokenizer = tokenizer or load_tokenizer(model, token=token, **hub_options)
+        model = CTRForConditionalGeneration.from_pretrained(model, token=token, dtype="auto", **hub_options)
+    was_training = model.training
+    try:
+        plain, prefix_tokenizer, exported = _make_parts(model.eval(), tokenizer, tasks)
+    finally:
+        model.train(was_training)
+
+    def write(target: Path, repo_id: str) -> None:
+        plain.save_pretrained(target, max_shard_size=max_shard_size)
+        prefix_tokenizer.save_pretrained(target)
+        exported.write(target)
+        write_card(target, repo_id, exported, model)
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(mkdtemp(prefix=f".{folder.name[:80]}.", dir=folder.parent))
+    try:
+        write(aside, push_to_hub or folder.resolve().name)
+        aside.chmod(0o755)  # as mkdir has it; mkdtemp's is the owner's alone
+        os.rename(aside, folder)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    if push_to_hub is not None:
+        push_folder(folder, push_to_hub, private=private, token=token, commit_message="Upload exported CTR model")
+    return exported
+
+
+def load_tokenizer(name_or_path: str | os.PathLike, **hub_options: Any) -> PreTrainedTokenizerBase:
+    """Load a checkpoint's tokenizer. Raises an OSError of one sentence where it has none."""
+    try:
+        with loading_errors(name_or_path):
+            return AutoTokenizer.from_pretrained(name_or_path, **hub_options)
+    except (OSError, ValueError, KeyError) as error:
+        if isinstance(error, OSError) and error.__cause__ is not None:
+            raise
+        raise OSError(
+            f"'{name_or_path}' has no tokenizer that can be loaded: save it beside the model, or give `tokenizer`."
+        ) from error
+
+
+def _make_parts(
+    model: CTRForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, tasks: Sequence[str] | None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, ExportedTasks]:
+    """The plain model, its tokenizer and its tasks, found to compute what the CTR model does."""
+    config = model.config
+    names = model.task_names if tasks is None else list(dict.fromkeys(tasks))
+    if not names:
+        raise ValueError("`tasks` is empty: name at least one, or leave it out to export all.")
+    for name in names:
+        if name not in model.task_names:
+            raise ValueError(f"There is no task '{name}'; the model has {', '.join(model.task_names)}.")
+    tuned = [name for name in names if name in config.tuned_tasks]
+    tokens = [CODE_TOKEN.format(value) for value in range(config.codebook_size)]
+    tuned_tokens = {
+        name: [TUNED_TOKEN.format(number, position) for position in range(config.code_length)]
+        for number, name in enumerate(tuned)
+    }
+    tokens += [token for name in tuned for token in tuned_tokens[name]]
+    num_rows = model.get_input_embeddings().num_embeddings
+    limit = getattr(config.text_config, "max_position_embeddings", None)
+    prefixed = PrefixTokenizer(tokenizer, num_rows, tokens, config.code_length, limit)
+
+    values = torch.arange(config.codebook_size, device=model.task_codebook.code_vectors.weight.device)
+    vectors = [model.task_codebook.decode(values[None])[0], *(model.get_task_vectors(name) for name in tuned)]
+    spare_row = num_rows - 1 if num_rows > len(tokenizer) else config.pad_token_id
+    plain = make_plain_model(model, torch.cat([part.detach().float() for part in vectors]), spare_row)
+    exported = ExportedTasks(
+        code_length=config.code_length,
+        codebook_size=config.codebook_size,
+        vocab_size=num_rows,
+        start=prefixed.start,
+        target_start=prefixed.start.strip(),
+        codebook_hash=codebook_hash(model.task_codebook),
+    )
+    codes = config.codes_by_name(model.task_codes().tolist())
+    for name in names:
+        code = codes.get(name)
+        prefix = exported.get_prefix(code) if code else "".join(tuned_tokens[name]) + prefixed.start
+        exported.tasks[name] = {"prefix": prefix, "code": code, **model.task_details(name).to_dict()}
+    check_same_logits(model, tokenizer, plain, prefixed.tokenizer, exported)
+    return plain, prefixed.tokenizer, exported
+
+
+@torch.no_grad()
+def check_same_logits(
+    model: CTRForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerBase,
+    plain: PreTrainedModel,
+    prefix_tokenizer: PreTrainedTokenizerBase,
+    exported: ExportedTasks,
+) -> None:
+    """Raise a ValueError where the plain model answers otherwise than the CTR model."""
+    start = torch.full((1, 1), model.config.decoder_start_token_id, device=model.device)
+    for name in (next(iter(exported.tasks)), list(exported.tasks)[-1]):  # the last may be a tuned one
+        inputs = tokenizer(SAMPLES[0], return_tensors="pt").to(model.device)
+        ours = model(input_ids=inputs["input_ids"], task=name, decoder_input_ids=start).logits.float()
+        text = exported.get_prefix(name) + SAMPLES[0]
+        inputs = prefix_tokenizer(text, return_tensors="pt").to(model.device)
+        theirs = (
+            plain(input_ids=inputs["input_ids"], decoder_input_ids=start).logits[..., : exported.vocab_size].float()
+        )
+        error = ((ours - theirs).abs().max() / ours.abs().max()).item()
+        if not error <= TOLERANCE.get(plain.dtype, HALF_TOLERANCE):
+            raise ValueError(
+                f"A {model.config.text_config.model_type} model cannot be exported: with the vectors of '{name}' in its "
+                f"word embedding it answers otherwise (logits differ by {error:.2g} of the largest)."
+            )

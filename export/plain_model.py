@@ -1,0 +1,52 @@
+"""A plain language model whose word embedding has prompt vectors in extra rows."""
+
+import copy
+
+import torch
+from transformers import PreTrainedModel
+
+from modeling_ctr import CTRForConditionalGeneration
+
+# Added to the logits of new tokens where the language model has a bias there (BART): no probability is left for them.
+NEVER = -1e4
+
+
+def make_plain_model(model: CTRForConditionalGeneration, vectors: torch.Tensor, spare_row: int) -> PreTrainedModel:
+    """Make the language model of a CTR model into one that has `vectors` as the embeddings of new tokens.
+
+    The rows that it has stay as they are, and the new ones come behind them. Its head grows by as many: a tied one is the
+    embedding, an untied one repeats the row of a token that is never a target. Generation suppresses the new tokens.
+
+    Args:
+        model: CTR model; its language model's dtype is kept, and its generation config copied.
+        vectors: `(number of new tokens, width)`, any float dtype: what the encoder must see in their place.
+        spare_row: Token that is never a target.
+    """
+    backbone = model.backbone
+    embeddings, head = backbone.get_input_embeddings(), backbone.get_output_embeddings()
+    num_rows = embeddings.num_embeddings
+    rows = (vectors.detach() / get_embedding_scale(embeddings)).to(embeddings.weight)
+    spare = head.weight.detach()[spare_row].expand(len(rows), -1)
+    grown = {
+        head.weight.data_ptr(): torch.cat([head.weight.detach(), spare]),
+        embeddings.weight.data_ptr(): torch.cat([embeddings.weight.detach(), rows]),  # after: a tied head is this one
+    }
+    state = {name: grown.get(tensor.data_ptr(), tensor) for name, tensor in backbone.state_dict().items()}
+    bias = state.get("final_logits_bias")
+    if bias is not None:
+        state["final_logits_bias"] = torch.cat([bias, bias.new_full((1, len(rows)), NEVER)], dim=1)
+    config = copy.deepcopy(backbone.config)
+    config.vocab_size = num_rows + len(rows)
+    plain = type(backbone).from_pretrained(None, config=config, state_dict=state, dtype=embeddings.weight.dtype)
+    plain.generation_config = copy.deepcopy(model.generation_config)
+    new_tokens = list(range(num_rows, config.vocab_size))
+    plain.generation_config.suppress_tokens = [*(plain.generation_config.suppress_tokens or []), *new_tokens]
+    if bias is None:
+        # Beams are scored before tokens are suppressed; without their share they have the scores of the old vocabulary.
+        plain.generation_config.renormalize_logits = True
+    return plain.to(embeddings.weight.device).eval()
+
+
+def get_embedding_scale(embeddings: torch.nn.Embedding) -> float:
+    """Return what the embedding layer multiplies its rows by (BART with `scale_embedding`, Gemma); 1 where it does not."""
+    return float(getattr(embeddings, "embed_scale", 1.0))

@@ -1,0 +1,77 @@
+"""Tiny CTR models of each family, with tokenizers of their kind, exported once."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from tokenizers.processors import TemplateProcessing
+from transformers import PreTrainedTokenizerFast, T5Tokenizer
+
+from modeling_ctr import CTRConfig, CTRForConditionalGeneration, TaskDetails
+
+# As `tiny_t5_config` names them, and BART once more without scaled embeddings.
+FAMILIES = ("t5", "t5-v1.1", "mt5", "umt5", "bart", "bart-unscaled")
+
+
+@pytest.fixture(scope="session")
+def sentencepiece_like() -> PreTrainedTokenizerFast:
+    """A T5 tokenizer of letters; 64 rows have room for more than it has."""
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789.,'()-AWU"
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -9.0), ("▁", -2.0), *((letter, -3.0) for letter in letters)]
+    return T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=40)
+
+
+@pytest.fixture(scope="session")
+def byte_level() -> PreTrainedTokenizerFast:
+    """A tokenizer as BART's: bytes, spaces belong to words, texts begin with `<s>`."""
+    vocab = {"<pad>": 0, "</s>": 1, "<s>": 2, "<unk>": 3}
+    vocab |= {byte: 4 + i for i, byte in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    tokenizer = Tokenizer(BPE(vocab, [], unk_token="<unk>"))
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> $B </s>", special_tokens=[("<s>", 2), ("</s>", 1)]
+    )
+    special = {"pad_token": "<pad>", "eos_token": "</s>", "bos_token": "<s>", "unk_token": "<unk>"}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=40, **special)
+
+
+@pytest.fixture(scope="session")
+def ctr_model(tiny_t5_config, sentencepiece_like, byte_level) -> Callable:
+    """`ctr_model(family)`: a CTR model with a trained, an added and a tuned task, and its tokenizer."""
+
+    def build(family: str, **fields) -> tuple[CTRForConditionalGeneration, PreTrainedTokenizerFast]:
+        torch.manual_seed(FAMILIES.index(family))
+        if family.startswith("bart"):
+            fields = {"vocab_size": 260, "scale_embedding": family == "bart"} | fields
+        text_config = tiny_t5_config(family.removesuffix("-unscaled"), **fields)
+        config = CTRConfig(text_config=text_config, task_names=["news", "mood"], code_length=4, codebook_size=16)
+        model = CTRForConditionalGeneration(config).eval()
+        if family in ("t5-v1.1", "mt5", "umt5"):  # untied, as in the released models
+            head = model.get_output_embeddings()
+            head.weight = torch.nn.Parameter(torch.randn_like(head.weight))
+        model.task_codebook.code_vectors.weight.data.mul_(0.2)
+        model.add_task(
+            "found <b>", [0, 15, 15, 3], TaskDetails(answers=["yes", "no"], template="{{text}} ||| {{label}}")
+        )
+        model.add_tuned_task("tuned", torch.randn(4, text_config.hidden_size))
+        return model, byte_level if family.startswith("bart") else sentencepiece_like
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def checkpoint(ctr_model, tmp_path_factory) -> Callable[[str], Path]:
+    """`checkpoint(family)`: a folder with model and tokenizer."""
+    folders: dict[str, Path] = {}
+
+    def save(family: str) -> Path:
+        if family not in folders:
+            folders[family] = tmp_path_factory.mktemp("ctr") / family
+            for part in ctr_model(family):
+                part.save_pretrained(folders[family])
+        return folders[family]
+
+    return save
