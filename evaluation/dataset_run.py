@@ -12,7 +12,7 @@ from evaluation.examples import TemplateExamples
 from evaluation.judge import Judge
 from evaluation.prompt_choice import ChosenPrompt, choose_prompt_by_loss
 from evaluation.settings import HeldOutSettings, TuningSettings
-from modeling_ctr import CTRForConditionalGeneration
+from modeling_ctr import CTRPreTrainedModel
 from search import SearchConfig
 from search.scoring.model_modes import autocast_around
 
@@ -66,7 +66,7 @@ class DatasetRun:
     @property
     def is_ctr(self) -> bool:
         """Whether the model has task codes."""
-        return isinstance(self.model, CTRForConditionalGeneration)
+        return isinstance(self.model, CTRPreTrainedModel)
 
     @property
     def inputs(self) -> dict[str, Any]:

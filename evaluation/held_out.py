@@ -9,23 +9,22 @@ from typing import Any
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
+from evaluation.added_tasks import add_codes, add_tuned_prompts
 from evaluation.ctr_methods import find_codes, score_codes
-from evaluation.dataset_run import DatasetRun, FoundCode
+from evaluation.dataset_run import DatasetRun
 from evaluation.examples import Draws, TemplateExamples, draw_examples
 from evaluation.judge import Judge
 from evaluation.kept_results import keep, load_kept
-from evaluation.method_names import KEPT_METHODS
 from evaluation.prompted_methods import score_prompts
 from evaluation.report import write_report
-from evaluation.result_files import get_dataset_folder, get_tuning_path, require_own_files
+from evaluation.result_files import get_dataset_folder, require_own_files
 from evaluation.score import Score, load_scores, save_scores
-from evaluation.settings import CODE_TUNING, HeldOutSettings, TuningSettings, get_settings
+from evaluation.settings import CODE_TUNING, FULL_TUNING, LORA, HeldOutSettings, TuningSettings, get_settings
 from evaluation.template_choice import choose_most_varied
 from evaluation.tuning_methods import has_whole_adapters, score_tuning
-from modeling_ctr import CTRForConditionalGeneration
-from search import SearchConfig, load_prompt_adapter, model_fingerprint
+from search import SearchConfig, model_fingerprint
 from search.scoring.model_modes import autocast_around
-from search.scoring.processes import is_main_process, on_main_process
+from search.scoring.processes import is_main_process
 from tasks import FeatureBuilder, SplitRows, Task
 
 logger = logging.get_logger(__name__)
@@ -68,6 +67,11 @@ def evaluate_held_out(
         DataError: A data set has too few rows, or a method does not fit its tasks.
         ValueError: The names of two templates are the same as names of files.
     """
+    weights = [method for method in (LORA, FULL_TUNING) if tuning and method in tuning.tuning_methods]
+    if weights and not model.config.is_encoder_decoder:
+        raise ValueError(
+            f"`--do_{weights[0]}` tunes language models with an encoder, which '{model.name_or_path}' is not."
+        )
     search = SearchConfig(**get_settings(SearchConfig, search or SearchConfig()))
     tuning = tuning or TuningSettings()
     draws = Draws(
@@ -95,11 +99,11 @@ def evaluate_held_out(
             run = replace(run, found=find_codes(run))
             is_first = seed == settings.few_shot_seeds[0]
             if is_first and run.is_ctr:
-                add_codes(model, dataset, run.found)
+                add_codes(run, builder)
             if do_eval:
                 scores += score_methods(run, partial(_get_judge, judges, model, builder, settings))
                 if is_first and CODE_TUNING in tuning.tuning_methods:
-                    add_tuned_prompts(run)
+                    add_tuned_prompts(run, builder)
                 if is_main_process():  # after each, so that an interrupted run leaves a report of what it did
                     write_report(scores, output_dir, _describe_run(model, settings))
     return scores
@@ -122,29 +126,6 @@ def score_methods(run: DatasetRun, get_judge: Callable[[TemplateExamples], Judge
     scores = [score for score_method in METHODS for score in score_method(run)]
     keep(partial(save_scores, scores, finished, asked))
     return scores
-
-
-def add_codes(model: CTRForConditionalGeneration, dataset: str, found: Sequence[FoundCode]) -> None:
-    """Add the codes found as tasks `dataset/template`: those of the first method that was run of `KEPT_METHODS`."""
-    methods = {each.method for each in found}
-    best = next((method for method in KEPT_METHODS if method in methods), None)
-    for each in found:
-        if each.method == best:
-            name = f"{dataset}/{each.template}"
-            if name in model.config.added_task_codes:  # of an earlier search
-                model.remove_task(name)
-            model.add_task(name, each.code)
-            logger.info(f"{name} is now a task of the model, with the code of {each.method}: {each.code}")
-
-
-def add_tuned_prompts(run: DatasetRun) -> None:
-    """Add the prompts that were tuned from a code, which the run's folder keeps, as tasks `dataset/template/tuned`."""
-    for each in run.examples:
-        name = f"{each.task.name}/tuned"
-        if name in run.model.config.tuned_tasks:  # of an earlier run
-            run.model.remove_task(name)
-        adapter = get_tuning_path(run.folder, CODE_TUNING, each.task.template.name)
-        run.model.add_tuned_task(name, on_main_process(partial(load_prompt_adapter, adapter)))
 
 
 def _get_judge(

@@ -17,7 +17,7 @@ from evaluation.examples import BLOCK_ROWS, TemplateExamples, split_rows
 from evaluation.method_names import MAJORITY, MEAN_CODE, RAW_LM
 from evaluation.score import Score
 from evaluation.uncertainty import compare_answers
-from modeling_ctr import CTRForConditionalGeneration
+from modeling_ctr import CTRPreTrainedModel
 from search import CodeScorer, PromptScorer, batch_calibration
 from search.scoring.code_scorer import first_argmax
 from search.scoring.processes import is_main_process
@@ -208,7 +208,7 @@ class Judge:
         return self._make_scorer(self.examples.evaluation, progress=True)
 
     def _make_scorer(self, features, progress: bool) -> CodeScorer | PromptScorer:
-        kind = CodeScorer if isinstance(self.model, CTRForConditionalGeneration) else PromptScorer
+        kind = CodeScorer if isinstance(self.model, CTRPreTrainedModel) else PromptScorer
         return kind(self.model, features, progress=progress)
 
     def _rank(self, log_likelihoods: torch.DoubleTensor, rows: slice) -> np.ndarray:

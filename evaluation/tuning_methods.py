@@ -22,7 +22,7 @@ from evaluation.result_files import get_tuning_path
 from evaluation.score import Score, load_scores, save_scores
 from evaluation.settings import CODE_TUNING, PROMPT_TUNING, TUNING_METHODS
 from evaluation.weight_tuning import EVALUATE_EVERY, PATIENCE, tuned_weights
-from modeling_ctr import CTRForConditionalGeneration
+from modeling_ctr import CTRPreTrainedModel
 from search import load_prompt_adapter, save_prompt_adapter, tune_prompt, vocabulary_prompt
 from search.scoring.processes import on_main_process
 
@@ -132,7 +132,7 @@ def tune_and_score(
         save_prompt_adapter(tuned.vectors, model, adapter)
         answers = judge.answer_with_prompt(tuned.vectors)
     else:
-        language_model = model.backbone if isinstance(model, CTRForConditionalGeneration) else model
+        language_model = model.backbone if isinstance(model, CTRPreTrainedModel) else model
         with tuned_weights(method, language_model, few_shot, held_back, steps, seed) as taken:
             seconds = time.perf_counter() - start
             answers = judge.answer_with_prompt(None)
@@ -141,10 +141,10 @@ def tune_and_score(
 
 
 @torch.no_grad()
-def _get_code_vectors(model: CTRForConditionalGeneration, code: list[int]) -> torch.Tensor:
+def _get_code_vectors(model: CTRPreTrainedModel, code: list[int]) -> torch.Tensor:
     return model.prompt_vectors(torch.tensor([code], device=model.device))[0].float().cpu()
 
 
 def _draw_word_vectors(model: PreTrainedModel, seed: int) -> torch.Tensor:
-    is_ctr = isinstance(model, CTRForConditionalGeneration)
+    is_ctr = isinstance(model, CTRPreTrainedModel)
     return vocabulary_prompt(model, model.config.code_length if is_ctr else PROMPT_LENGTH, seed)

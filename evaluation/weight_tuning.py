@@ -1,6 +1,5 @@
 """Gradient steps on a language model's weights with a few labeled examples, and back to what they were."""
 
-import math
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from transformers import PreTrainedModel
 
 from evaluation.settings import FULL_TUNING, LORA
 from search import PromptScorer
+from search.early_stopping import EarlyStopping
 from search.prompt_tuning import held_back_examples
 from trainers.collators import CTRDataCollator
 
@@ -83,18 +83,15 @@ def tune_weights(
     collate = CTRDataCollator(model.config.pad_token_id, num_tasks=1)
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimizer = torch.optim.AdamW(parameters.values(), lr=learning_rate, weight_decay=0.0)
-    best_loss, best, looks_since = math.inf, {}, 0
+    best, stopping = {}, EarlyStopping(PATIENCE)
     order: list[int] = []
     was_training = model.training
     model.train()
     for step in tqdm(range(steps + 1), desc="tuning", leave=False):  # steps taken
-        if validation is not None and (step % EVALUATE_EVERY == 0 or step == steps):
-            loss = float(validation.gold_losses().mean())
-            looks_since += 1
-            if loss < best_loss:
-                best_loss, looks_since = loss, 0
-                best = {name: parameter.detach().clone() for name, parameter in parameters.items()}
-        if step == steps or looks_since == PATIENCE:
+        looks = validation is not None and (step % EVALUATE_EVERY == 0 or step == steps)
+        if looks and stopping.note(step, float(validation.gold_losses().mean())):
+            best = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+        if step == steps or stopping.should_stop:
             break
         if len(order) < BATCH_SIZE:
             order += generator.sample(range(len(rows)), len(rows))

@@ -12,21 +12,13 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
+from .early_stopping import EarlyStopping, HeldBackLoss
 from .results import SearchResult
-from .scoring.objectives import Objective, is_better, require_gradients, resolve_objective
+from .scoring.objectives import Objective, require_gradients, resolve_objective
 from .scoring.processes import is_main_process, num_processes
 from .scoring.prompt_scorer import PromptScorer
 
 logger = logging.get_logger(__name__)
-
-
-@strict
-@dataclass
-class HeldBackLoss:
-    """The mean loss of the examples held back, after some steps."""
-
-    step: int
-    loss: float
 
 
 @strict
@@ -128,17 +120,16 @@ def tune_prompt(
     vectors = start.detach().to(scorer.device, torch.float32, copy=True).requires_grad_()
     optimizer = torch.optim.Adam([vectors], lr=learning_rate)
     losses: list[float] = []
-    looks: list[HeldBackLoss] = []
+    stopping = EarlyStopping(patience)
     best, best_step, stopped = vectors.detach().clone(), 0, "steps"
 
     def look(step: int) -> bool:
         """Note the loss of the examples held back; whether to go on."""
         nonlocal best, best_step
         terms = objective.prompt_terms(scorer, vectors.detach()[None], validation)
-        looks.append(HeldBackLoss(step, terms.mean().item()))
-        if len(looks) == 1 or is_better(looks[-1].loss, min(seen.loss for seen in looks[:-1])):
+        if stopping.note(step, terms.mean().item()):
             best, best_step = vectors.detach().clone(), step
-        return sum(seen.step > best_step for seen in looks) < patience
+        return not stopping.should_stop
 
     try:
         with tqdm(total=steps, unit="step", desc="prompt tuning", disable=not (progress and is_main_process())) as bar:
@@ -170,7 +161,7 @@ def tune_prompt(
         learning_rate=learning_rate,
         losses=losses,
         held_back=kept_out,
-        held_back_losses=looks,
+        held_back_losses=stopping.looks,
         step=best_step,
         stopped=stopped,
     )

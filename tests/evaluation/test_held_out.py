@@ -8,6 +8,7 @@ from datasets import Dataset
 from evaluation.held_out import evaluate_held_out
 from evaluation.score import load_scores
 from evaluation.settings import HeldOutSettings, TuningSettings
+from modeling_ctr import TaskDetails
 from search import CodeScorer, Objective, SearchConfig, load_prompt_adapter
 
 
@@ -39,12 +40,18 @@ def times(folder):
 
 def test_what_is_finished_is_taken_up_again(tiny_ctr_model, run, tmp_path, monkeypatch):
     told = []
-    monkeypatch.setattr("evaluation.held_out.logger.info", told.append)
+    monkeypatch.setattr("evaluation.added_tasks.logger.info", told.append)
     model = tiny_ctr_model()
     scores = run(model, "a")
     code = model.get_task_code("sizes/plain").tolist()
     assert f"sizes/plain is now a task of the model, with the code of Code Ensemble: {code}" in told
     before = times(tmp_path / "a")
+    assert model.task_details("sizes/plain") == TaskDetails(
+        answers=["w10", "w11"],
+        template="{{text}} ||| {{answer_choices[label]}}",
+        max_source_length=32,
+        max_target_length=4,
+    )
     assert {path.name for path in before} == {
         "found_codes.json",
         "code_ensemble.json",
