@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"python -m export: {error}", file=sys.stderr)
         return 1
     for name, task in exported.tasks.items():
-        print(f"{name}: {task['prefix']}")
+        print(f"{name}: {task[exported.position]}")
     return 0
 
 

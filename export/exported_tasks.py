@@ -30,7 +30,8 @@ class ExportedTasks:
         start: Text that follows the code tokens, before the input.
         target_start: Text that the tokenizer would have put before a target, likewise.
         codebook_hash: Digest of the codebook, as task code files have it.
-        tasks: By name: `prefix`, `code` (None for a tuned task), and what is known of `TaskDetails`.
+        position: Where the code stands: as a "prefix" of the text, or as its "suffix".
+        tasks: By name: `prefix` (or `suffix`), `code` (None for a tuned task), and what is known of `TaskDetails`.
     """
 
     code_length: int
@@ -39,10 +40,11 @@ class ExportedTasks:
     start: str
     target_start: str
     codebook_hash: str
+    position: str = "prefix"
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def get_prefix(self, task: str | Sequence[int] | TaskCode) -> str:
-        """Return the text to put in front of an input, without a space between.
+        """Return the text to put in front of an input (behind it, where `position` says so), without a space between.
 
         Args:
             task: Name of an exported task, or any code, such as one found later, or one out of a task code file.
@@ -53,7 +55,7 @@ class ExportedTasks:
         if isinstance(task, str):
             if task not in self.tasks:
                 raise ValueError(f"There is no task '{task}' in the exported model; it has {', '.join(self.tasks)}.")
-            return self.tasks[task]["prefix"]
+            return self.tasks[task][self.position]
         if isinstance(task, TaskCode):
             if task.codebook_hash != self.codebook_hash:
                 raise ValueError(
@@ -70,6 +72,11 @@ class ExportedTasks:
                     f"The code has the value {value!r}, but must hold integers from 0 to {self.codebook_size - 1}."
                 )
         return "".join(map(CODE_TOKEN.format, code)) + self.start
+
+    def join(self, task: str | Sequence[int] | TaskCode, text: str) -> str:
+        """Return an input with its task written to it; raises as [`get_prefix`]."""
+        code = self.get_prefix(task)
+        return code + text if self.position == "prefix" else text + code
 
     def write(self, folder: str | Path) -> None:
         """Write it as `tasks.json`."""

@@ -14,7 +14,7 @@ from export.card import write_card
 from export.exported_tasks import CODE_TOKEN, TUNED_TOKEN, ExportedTasks
 from export.plain_model import make_plain_model
 from export.prefix_tokenizer import SAMPLES, PrefixTokenizer
-from modeling_ctr import CTRForConditionalGeneration
+from modeling_ctr import CTRConfig, CTRForCausalLM, CTRForConditionalGeneration, CTRPreTrainedModel
 from modeling_ctr.hub_errors import loading_errors
 from modeling_ctr.task_code_file import codebook_hash
 from trainers.hub import push_folder
@@ -25,7 +25,7 @@ HALF_TOLERANCE = 0.05
 
 
 def export_model(
-    model: CTRForConditionalGeneration | str | os.PathLike,
+    model: CTRPreTrainedModel | str | os.PathLike,
     folder: str | os.PathLike,
     *,
     tokenizer: PreTrainedTokenizerBase | None = None,
@@ -64,12 +64,15 @@ def export_model(
     folder = Path(folder)
     if folder.exists() or folder.is_symlink():
         raise ValueError(f"'{folder}' exists already: choose another folder, or delete that one.")
-    if isinstance(model, CTRForConditionalGeneration):
+    if isinstance(model, CTRPreTrainedModel):
         if tokenizer is None:
             raise ValueError("A model that is loaded already needs its tokenizer, too: give `tokenizer`.")
     else:
         tokenizer = tokenizer or load_tokenizer(model, token=token, **hub_options)
-        model = CTRForConditionalGeneration.from_pretrained(model, token=token, dtype="auto", **hub_options)
+        with loading_errors(model):
+            config = CTRConfig.from_pretrained(model, token=token, **hub_options)
+        model_class = CTRForConditionalGeneration if config.is_encoder_decoder else CTRForCausalLM
+        model = model_class.from_pretrained(model, token=token, dtype="auto", **hub_options)
     was_training = model.training
     try:
         plain, prefix_tokenizer, exported = _make_parts(model.eval(), tokenizer, tasks)
@@ -110,7 +113,7 @@ def load_tokenizer(name_or_path: str | os.PathLike, **hub_options: Any) -> PreTr
 
 
 def _make_parts(
-    model: CTRForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, tasks: Sequence[str] | None
+    model: CTRPreTrainedModel, tokenizer: PreTrainedTokenizerBase, tasks: Sequence[str] | None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, ExportedTasks]:
     """The plain model, its tokenizer and its tasks, found to compute what the CTR model does."""
     config = model.config
@@ -128,8 +131,9 @@ def _make_parts(
     }
     tokens += [token for name in tuned for token in tuned_tokens[name]]
     num_rows = model.get_input_embeddings().num_embeddings
-    limit = getattr(config.text_config, "max_position_embeddings", None)
-    prefixed = PrefixTokenizer(tokenizer, num_rows, tokens, config.code_length, limit)
+    limit = getattr(config.text_config.get_text_config(), "max_position_embeddings", None)
+    place = "first" if config.is_encoder_decoder else "behind_start" if config.code_position == "prefix" else "last"
+    prefixed = PrefixTokenizer(tokenizer, num_rows, tokens, config.code_length, limit, place)
 
     values = torch.arange(config.codebook_size, device=model.task_codebook.code_vectors.weight.device)
     vectors = [model.task_codebook.decode(values[None])[0], *(model.get_task_vectors(name) for name in tuned)]
@@ -142,34 +146,34 @@ def _make_parts(
         start=prefixed.start,
         target_start=prefixed.start.strip(),
         codebook_hash=codebook_hash(model.task_codebook),
+        position=config.code_position,
     )
     codes = config.codes_by_name(model.task_codes().tolist())
     for name in names:
         code = codes.get(name)
         prefix = exported.get_prefix(code) if code else "".join(tuned_tokens[name]) + prefixed.start
-        exported.tasks[name] = {"prefix": prefix, "code": code, **model.task_details(name).to_dict()}
+        exported.tasks[name] = {exported.position: prefix, "code": code, **model.task_details(name).to_dict()}
     check_same_logits(model, tokenizer, plain, prefixed.tokenizer, exported)
     return plain, prefixed.tokenizer, exported
 
 
 @torch.no_grad()
 def check_same_logits(
-    model: CTRForConditionalGeneration,
+    model: CTRPreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     plain: PreTrainedModel,
     prefix_tokenizer: PreTrainedTokenizerBase,
     exported: ExportedTasks,
 ) -> None:
     """Raise a ValueError where the plain model answers otherwise than the CTR model."""
-    start = torch.full((1, 1), model.config.decoder_start_token_id, device=model.device)
+    extra = {}
+    if model.config.is_encoder_decoder:
+        extra["decoder_input_ids"] = torch.full((1, 1), model.config.decoder_start_token_id, device=model.device)
     for name in (next(iter(exported.tasks)), list(exported.tasks)[-1]):  # the last may be a tuned one
-        inputs = tokenizer(SAMPLES[0], return_tensors="pt").to(model.device)
-        ours = model(input_ids=inputs["input_ids"], task=name, decoder_input_ids=start).logits.float()
-        text = exported.get_prefix(name) + SAMPLES[0]
-        inputs = prefix_tokenizer(text, return_tensors="pt").to(model.device)
-        theirs = (
-            plain(input_ids=inputs["input_ids"], decoder_input_ids=start).logits[..., : exported.vocab_size].float()
-        )
+        ids = tokenizer(SAMPLES[0], return_tensors="pt")["input_ids"].to(model.device)
+        ours = model(input_ids=ids, task=name, **extra).logits[0, -1].float()
+        ids = prefix_tokenizer(exported.join(name, SAMPLES[0]), return_tensors="pt")["input_ids"].to(model.device)
+        theirs = plain(input_ids=ids, **extra).logits[0, -1, : exported.vocab_size].float()
         error = ((ours - theirs).abs().max() / ours.abs().max()).item()
         if not error <= TOLERANCE.get(plain.dtype, HALF_TOLERANCE):
             raise ValueError(

@@ -5,13 +5,13 @@ import copy
 import torch
 from transformers import PreTrainedModel
 
-from modeling_ctr import CTRForConditionalGeneration
+from modeling_ctr import CTRPreTrainedModel
 
 # Added to the logits of new tokens where the language model has a bias there (BART): no probability is left for them.
 NEVER = -1e4
 
 
-def make_plain_model(model: CTRForConditionalGeneration, vectors: torch.Tensor, spare_row: int) -> PreTrainedModel:
+def make_plain_model(model: CTRPreTrainedModel, vectors: torch.Tensor, spare_row: int) -> PreTrainedModel:
     """Make the language model of a CTR model into one that has `vectors` as the embeddings of new tokens.
 
     The rows that it has stay as they are, and the new ones come behind them. Its head grows by as many: a tied one is the
@@ -28,23 +28,33 @@ def make_plain_model(model: CTRForConditionalGeneration, vectors: torch.Tensor, 
     rows = (vectors.detach() / get_embedding_scale(embeddings)).to(embeddings.weight)
     spare = head.weight.detach()[spare_row].expand(len(rows), -1)
     grown = {
-        head.weight.data_ptr(): torch.cat([head.weight.detach(), spare]),
-        embeddings.weight.data_ptr(): torch.cat([embeddings.weight.detach(), rows]),  # after: a tied head is this one
+        table.weight.data_ptr(): torch.cat([table.weight.detach(), spare])
+        for table in (_decoder_table(backbone), head)
     }
+    # Last: a tied head is this one.
+    grown[embeddings.weight.data_ptr()] = torch.cat([embeddings.weight.detach(), rows])
     state = {name: grown.get(tensor.data_ptr(), tensor) for name, tensor in backbone.state_dict().items()}
     bias = state.get("final_logits_bias")
     if bias is not None:
         state["final_logits_bias"] = torch.cat([bias, bias.new_full((1, len(rows)), NEVER)], dim=1)
     config = copy.deepcopy(backbone.config)
-    config.vocab_size = num_rows + len(rows)
+    for part in (config, config.get_text_config(), getattr(config, "encoder", None), getattr(config, "decoder", None)):
+        if hasattr(part, "vocab_size"):
+            part.vocab_size = num_rows + len(rows)
     plain = type(backbone).from_pretrained(None, config=config, state_dict=state, dtype=embeddings.weight.dtype)
     plain.generation_config = copy.deepcopy(model.generation_config)
-    new_tokens = list(range(num_rows, config.vocab_size))
+    new_tokens = list(range(num_rows, num_rows + len(rows)))
     plain.generation_config.suppress_tokens = [*(plain.generation_config.suppress_tokens or []), *new_tokens]
     if bias is None:
         # Beams are scored before tokens are suppressed; without their share they have the scores of the old vocabulary.
         plain.generation_config.renormalize_logits = True
     return plain.to(embeddings.weight.device).eval()
+
+
+def _decoder_table(backbone: PreTrainedModel) -> torch.nn.Embedding:
+    """The decoder's word embedding, which some encoder-decoders (T5Gemma) have apart from the encoder's."""
+    decoder = backbone.get_decoder() if backbone.config.is_encoder_decoder else backbone
+    return decoder.get_input_embeddings()
 
 
 def get_embedding_scale(embeddings: torch.nn.Embedding) -> float:

@@ -23,6 +23,8 @@ class PrefixTokenizer:
         tokens: New tokens.
         code_length: Number of them in front of a text; the maximum length grows by it.
         max_positions: Positions that the language model has at most, or None.
+        place: Where codes stand: "first", before all that the tokenizer makes of a text; "behind_start", behind its
+            start token, where it puts one; "last", behind the text.
 
     Attributes:
         tokenizer: The copy with the new tokens.
@@ -41,6 +43,7 @@ class PrefixTokenizer:
         tokens: Sequence[str],
         code_length: int,
         max_positions: int | None,
+        place: str = "first",
     ):
         known = set(tokenizer.get_vocab())
         if taken := sorted(known & {*tokens}):
@@ -55,40 +58,70 @@ class PrefixTokenizer:
         assert self.tokenizer.convert_tokens_to_ids(list(tokens)) == list(range(num_rows, num_rows + len(tokens)))
         longest = tokenizer.model_max_length + code_length
         self.tokenizer.model_max_length = longest if max_positions is None else min(longest, max_positions)
-        self.tokenizer.truncation_side = "right"  # at the left is the code
+        # Where the code is not cut; what a tokenizer was made with is what it saves.
+        side = "left" if place == "last" else "right"
+        self.tokenizer.truncation_side = self.tokenizer.init_kwargs["truncation_side"] = side
         first, last = _special_tokens_around(tokenizer)
-        self._end_texts_with(last, first)
-        self.start = self._find_start(tokenizer, tokens, first)
+        if place == "first":
+            self._surround_texts(tokenizer, [], last)
+            self.start = self._find_start(tokenizer, tokens, first, 0)
+        elif place == "behind_start":
+            self._surround_texts(tokenizer, first, last)
+            self.start = self._find_start(tokenizer, tokens, [], len(first))
+        else:
+            self.start = ""
+            self._check_end(tokenizer, tokens)
 
-    def _end_texts_with(self, last: list[int], first: list[int]) -> None:
-        """Let one text, and a code and its text given as a pair, end in `last` and begin with nothing."""
+    def _surround_texts(self, tokenizer: PreTrainedTokenizerBase, first: list[int], last: list[int]) -> None:
+        """Let a text, and a code and its text given as a pair, begin with `first` and end with `last`."""
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         if backend is None:
-            if first:
+            if _special_tokens_around(tokenizer) != (first, last):
                 raise ValueError(
                     f"{type(self.tokenizer).__name__} begins texts with a special token and is not of the library "
                     "`tokenizers`: codes cannot be put before it. Load a fast tokenizer."
                 )
             return
-        names = self.tokenizer.convert_ids_to_tokens(last)
-        end = [f"{name}:0" for name in names]
+        names = {i: name for i in (*first, *last) for name in self.tokenizer.convert_ids_to_tokens([i])}
+        begin, end = ([f"{names[i]}:0" for i in part] for part in (first, last))
         backend.post_processor = TemplateProcessing(
-            single=["$A:0", *end], pair=["$A:0", "$B:0", *end], special_tokens=list(zip(names, last, strict=True))
+            single=[*begin, "$A:0", *end],
+            pair=[*begin, "$A:0", "$B:0", *end],
+            special_tokens=[(name, i) for i, name in names.items()],
         )
 
-    def _find_start(self, tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str], first: list[int]) -> str:
-        """Find what must stand between code and text for the text's tokens to be what they are without a code."""
-        begin = "".join(tokenizer.convert_ids_to_tokens(first))
+    def _find_start(
+        self, tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str], moved: list[int], place: int
+    ) -> str:
+        """Find what must stand between code and text for the text's tokens to be what they are without a code.
+
+        Args:
+            moved: Special tokens that the tokenizer puts before a text by itself, and the copy does not.
+            place: Number of special tokens that both put before it.
+        """
+        begin = "".join(tokenizer.convert_ids_to_tokens(moved))
         code = list(tokens[:1]) * 2
         ids = self.tokenizer.convert_tokens_to_ids(code)
+        expected = [row[:place] + ids + row[place:] for row in tokenizer(list(SAMPLES))["input_ids"]]
         for start in (begin, f"{begin} "):
             texts = ["".join(code) + start + sample for sample in SAMPLES]
-            expected = [ids + row for row in tokenizer(list(SAMPLES))["input_ids"]]
             if self.tokenizer(texts)["input_ids"] == expected:
                 return start
-        raise ValueError(
-            f"{type(tokenizer).__name__} makes something else of a text behind added tokens than of the text alone: codes "
-            "cannot be written in front of its texts."
+        raise self._refusal(tokenizer)
+
+    def _check_end(self, tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> None:
+        """Raise a ValueError where a text's tokens are others with a code behind it."""
+        code = list(tokens[:1]) * 2
+        ids = self.tokenizer.convert_tokens_to_ids(code)
+        expected = [row + ids for row in tokenizer(list(SAMPLES))["input_ids"]]
+        if self.tokenizer([sample + "".join(code) for sample in SAMPLES])["input_ids"] != expected:
+            raise self._refusal(tokenizer)
+
+    @staticmethod
+    def _refusal(tokenizer: PreTrainedTokenizerBase) -> ValueError:
+        return ValueError(
+            f"{type(tokenizer).__name__} makes something else of a text beside added tokens than of the text alone: codes "
+            "cannot be written there."
         )
 
 

@@ -1,5 +1,6 @@
 """Tiny CTR models of each family, with tokenizers of their kind, exported once."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from tokenizers.models import BPE
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast, T5Tokenizer
 
-from modeling_ctr import CTRConfig, CTRForConditionalGeneration, TaskDetails
+from modeling_ctr import CTRConfig, CTRForCausalLM, CTRForConditionalGeneration, TaskDetails
 
 # As `tiny_t5_config` names them, and BART once more without scaled embeddings.
 FAMILIES = ("t5", "t5-v1.1", "mt5", "umt5", "bart", "bart-unscaled")
@@ -58,6 +59,28 @@ def ctr_model(tiny_t5_config, sentencepiece_like, byte_level) -> Callable:
         )
         model.add_tuned_task("tuned", torch.randn(4, text_config.hidden_size))
         return model, byte_level if family.startswith("bart") else sentencepiece_like
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def causal_model(tiny_causal_config, sentencepiece_like, byte_level) -> Callable:
+    """`causal_model(family, position)`: a decoder-only CTR model and a tokenizer, with a start token for llamas."""
+
+    def build(family: str, position: str = "prefix") -> tuple[CTRForCausalLM, PreTrainedTokenizerFast]:
+        torch.manual_seed(1)
+        text_config = tiny_causal_config(family, vocab_size=264, max_position_embeddings=128, n_positions=128)
+        fields = {"task_names": ["news", "mood"], "code_length": 4, "codebook_size": 16}
+        model = CTRForCausalLM(CTRConfig(text_config=text_config, code_position=position, **fields)).eval()
+        model.task_codebook.code_vectors.weight.data.normal_()
+        model.add_task("found <b>", [0, 15, 15, 3])
+        model.add_tuned_task("tuned", torch.randn(4, model.config.prompt_dim))
+        tokenizer = copy.deepcopy(byte_level)
+        first = ["<s>"] if family in ("llama", "gemma3_text", "gemma2") else []
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single=[*first, "$A"], pair=[*first, "$A", *first, "$B"], special_tokens=[("<s>", 2)]
+        )
+        return model, tokenizer
 
     return build
 

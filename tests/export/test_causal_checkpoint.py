@@ -1,0 +1,51 @@
+"""Exported decoder-only models, with a code in front of the text or behind it."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from export import export_model, load_exported_tasks
+
+TEXTS = [["news", "A text, with words."], ["found <b>", "no"], ["tuned", "What is it"], ["mood", "(x) - 3.5"]]
+
+
+@pytest.mark.parametrize("position", ["prefix", "suffix"])
+@pytest.mark.parametrize("family", ["llama", "gemma3_text", "gemma2", "gpt2", "opt", "qwen3"])
+@torch.no_grad()
+def test_an_exported_decoder_answers_the_same(family, position, causal_model, tmp_path):
+    model, tokenizer = causal_model(family, position)
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path / "ctr")
+    export_model(tmp_path / "ctr", tmp_path / "plain")
+    exported = load_exported_tasks(tmp_path / "plain")
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "plain")
+    after = AutoTokenizer.from_pretrained(tmp_path / "plain", padding_side="left")
+    inputs = tokenizer([text for _, text in TEXTS], return_tensors="pt", padding=True)
+    tasks = [task for task, _ in TEXTS]
+    written = after([exported.join(task, text) for task, text in TEXTS], return_tensors="pt", padding=True)
+
+    ours = model.generate(**inputs, task=tasks, max_new_tokens=1, return_dict_in_generate=True, output_logits=True)
+    theirs = plain.generate(**written, max_new_tokens=1, return_dict_in_generate=True, output_logits=True)
+    logits = theirs.logits[0][:, : exported.vocab_size]
+    torch.testing.assert_close(logits, ours.logits[0], rtol=1e-4, atol=1e-4)
+    for beams in (1, 3):
+        ours = model.generate(**inputs, task=tasks, num_beams=beams, max_new_tokens=6)
+        theirs = plain.generate(**written, num_beams=beams, max_new_tokens=6)
+        assert theirs[:, written["input_ids"].shape[1] :].tolist() == ours[:, inputs["input_ids"].shape[1] :].tolist()
+
+
+def test_the_code_of_a_decoder_is_never_cut(causal_model, tmp_path):
+    for position in ("prefix", "suffix"):
+        model, tokenizer = causal_model("llama", position)
+        exported = export_model(model, tmp_path / position, tokenizer=tokenizer)
+        after = AutoTokenizer.from_pretrained(tmp_path / position)
+        ids = after(exported.join("news", "words " * 30), truncation=True)["input_ids"]
+        assert len(ids) == after.model_max_length == 44
+        code = [264 + value for value in exported.tasks["news"]["code"]]
+        if position == "prefix":
+            assert ids[:5] == [2, *code]
+            after.truncation_side = "left"
+            pair = after(exported.get_prefix("news"), "words " * 30 + "end", truncation="only_second")["input_ids"]
+            assert pair[:5] == [2, *code] and after.decode(pair).endswith("end")
+        else:
+            assert ids[-4:] == code
