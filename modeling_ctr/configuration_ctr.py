@@ -16,7 +16,7 @@ from .task_details import TaskDetails
 # The encoder of these encoder-decoder families computes the same from `inputs_embeds` as from `input_ids`, so vectors can be put in
 # front of the word embeddings. Each is tested. Marian, Pegasus and their like scale word embeddings outside the
 # embedding layer and skip that for `inputs_embeds`: the joined sequence would be silently wrong.
-SUPPORTED_BACKBONES = ("bart", "mt5", "t5", "t5gemma", "t5gemma2", "umt5")
+SUPPORTED_BACKBONES = ("bart", "longt5", "mt5", "t5", "t5gemma", "t5gemma2", "umt5")
 
 
 @strict
@@ -96,6 +96,9 @@ class CTRConfig(PreTrainedConfig):
         for name in ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"):
             if getattr(self, name) is None:
                 setattr(self, name, getattr(self.text_config, name, None))
+        if not self.is_encoder_decoder and self.pad_token_id is None:  # most have none: ends fill up batches, masked
+            ends = self.eos_token_id
+            self.pad_token_id = ends[0] if isinstance(ends, list) else ends
         if self.is_encoder_decoder and self.decoder_start_token_id is None:
             # A T5 config made by hand may leave it out: it starts with padding. T5Gemma's always do.
             starts_with_bos = self.text_config.model_type in ("t5gemma", "t5gemma2")

@@ -89,6 +89,30 @@ def cover_prompt(attention_mask: torch.Tensor, missing: int) -> torch.Tensor:
     return torch.where((steps >= start) & (steps < start + missing), torch.ones_like(text), text)
 
 
+def append_answers(
+    input_ids: torch.Tensor, attention_mask: torch.Tensor | None, answers: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """Make one sequence of each text and its answer, as decoder-only language models are trained on.
+
+    Args:
+        input_ids: `(B, L)`, the texts, padded on either side.
+        attention_mask: `(B, L)`; all ones if None.
+        answers: `(B, T)`, filled with -100 at the end.
+
+    Returns:
+        `input_ids`, `attention_mask` and `labels`, each `(B, L + T)`: the texts' padding stands in front, so that the
+        logits of the answers are those of the last T + 1 places, but for the very last.
+    """
+    mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+    order = move_padding_to_front(mask)
+    is_answer = (answers != -100).to(mask.dtype)
+    return {
+        "input_ids": torch.cat([input_ids.gather(1, order), answers.clamp(min=0)], 1),
+        "attention_mask": torch.cat([mask.gather(1, order), is_answer], 1),
+        "labels": torch.cat([torch.full_like(input_ids, -100), answers], 1),
+    }
+
+
 def move_padding_to_front(attention_mask: torch.Tensor) -> torch.Tensor:
     """Find the indices `(B, L)` that move each row's trailing padding in front of its text, for generation."""
     length = attention_mask.shape[1]

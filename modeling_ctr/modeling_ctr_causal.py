@@ -17,6 +17,7 @@ from .configuration_ctr import CTRConfig
 from .generation_options import count_new_tokens, infer_mask, merge_generation_config
 from .joined_inputs import (
     JoinedInputs,
+    append_answers,
     cover_prompt,
     get_position_ids,
     get_prefix_place,
@@ -224,19 +225,11 @@ class CTRForCausalLM(CTRPreTrainedModel, GenerationMixin):
         """
         batch_size, num_choices, choice_length = choice_ids.shape
         prompt = self.task_prompt(batch_size, task_id, task_code, prompt_embeds, task).prompt_vectors
-        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        order = move_padding_to_front(mask)  # so that text and answer stand together
-        text, mask = (tensor.gather(1, order).repeat_interleave(num_choices, 0) for tensor in (input_ids, mask))
         answers = choice_ids.reshape(batch_size * num_choices, choice_length)
-        labels = torch.cat([torch.full_like(text, -100), answers], 1)
-        joined = self._join(
-            prompt.repeat_interleave(num_choices, 0),
-            torch.cat([text, answers.clamp(min=0)], 1),
-            None,
-            torch.cat([mask, (answers != -100).to(mask.dtype)], 1),
-            # Surplus choices have no label to tell a suffix's place by.
-            torch.cat([labels[:, : text.shape[1]], answers.clamp(min=0)], 1),
-        )
+        if attention_mask is not None:
+            attention_mask = attention_mask.repeat_interleave(num_choices, 0)
+        texts = append_answers(input_ids.repeat_interleave(num_choices, 0), attention_mask, answers)
+        joined = self._join(prompt.repeat_interleave(num_choices, 0), inputs_embeds=None, **texts)
         # Before the first answer's token stands the last of the text or of a suffix.
         logits = self._run_backbone(joined, {}, logits_to_keep=choice_length + 1).logits[:, :-1]
         losses = nn.functional.cross_entropy(

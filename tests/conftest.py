@@ -42,7 +42,7 @@ def assert_close_in_norm():
 def tiny_t5_config():
     """`tiny_t5_config(kind="t5", **fields)`: the config of a very small language model, without dropout.
 
-    `kind` is one of "t5" (v1.0), "t5-v1.1", "mt5", "umt5", "bart", "t5gemma" and "t5gemma2".
+    `kind` is one of "t5" (v1.0), "t5-v1.1", "mt5", "umt5", "bart", "longt5", "t5gemma" and "t5gemma2".
     """
     import transformers
     from packaging.version import Version
@@ -102,6 +102,9 @@ def tiny_t5_config():
             "decoder_start_token_id": 0,
             "initializer_factor": 1.5,
         }
+        if kind == "longt5":
+            blocks = {"encoder_attention_type": "transient-global", "local_radius": 4, "global_block_size": 4}
+            return AutoConfig.for_model(kind, **(defaults | blocks | fields))
         if kind == "t5-v1.1":
             defaults |= {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
         return {"t5": T5Config, "t5-v1.1": T5Config, "mt5": MT5Config, "umt5": UMT5Config}[kind](**(defaults | fields))

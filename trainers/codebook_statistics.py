@@ -2,13 +2,13 @@
 
 import torch
 
-from modeling_ctr import CTRForConditionalGeneration
+from modeling_ctr import CTRPreTrainedModel
 from modeling_ctr.codebook import code_perplexity
 
 
 @torch.no_grad()
 def compute_codebook_statistics(
-    model: CTRForConditionalGeneration, previous_codes: torch.Tensor | None
+    model: CTRPreTrainedModel, previous_codes: torch.Tensor | None
 ) -> tuple[dict[str, float], torch.Tensor]:
     """Compute scalars about a model's codebook; return them and the codes `(num_tasks, code_length)` behind them.
 

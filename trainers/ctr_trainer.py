@@ -13,8 +13,7 @@ from torch.distributed.fsdp import register_fsdp_forward_method
 from transformers import EvalPrediction, TrainerCallback
 from transformers.utils import logging
 
-from modeling_ctr import CTRConfig, CTRForConditionalGeneration
-from modeling_ctr.modeling_ctr import CTROutput
+from modeling_ctr import CTRCausalOutput, CTRConfig, CTROutput, CTRPreTrainedModel
 from trainers.codebook_statistics import compute_codebook_statistics, describe_collapse
 from trainers.model_card import get_stage_record, write_model_card
 from trainers.multitask_trainer import MultitaskTrainer
@@ -27,7 +26,7 @@ logger = logging.get_logger(__name__)
 
 
 class CTRTrainer(MultitaskTrainer):
-    """`MultitaskTrainer` for a [`CTRForConditionalGeneration`], or a peft model around one.
+    """`MultitaskTrainer` for a [`CTRForConditionalGeneration`] or [`CTRForCausalLM`], or a peft model around one.
 
     What a stage trains is what it says, except where peft decides: with an adapter, around the model or added to it.
 
@@ -41,13 +40,13 @@ class CTRTrainer(MultitaskTrainer):
 
     def __init__(
         self,
-        model: CTRForConditionalGeneration | nn.Module | None = None,
+        model: CTRPreTrainedModel | nn.Module | None = None,
         args: CTRTrainingArguments | None = None,
         data_collator: Callable | None = None,
         train_dataset: Any = None,
         eval_dataset: Any = None,
         processing_class: Any = None,
-        model_init: Callable[..., CTRForConditionalGeneration] | None = None,
+        model_init: Callable[..., CTRPreTrainedModel] | None = None,
         compute_loss_func: None = None,
         compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
         callbacks: list[TrainerCallback] | None = None,
@@ -74,7 +73,7 @@ class CTRTrainer(MultitaskTrainer):
             preprocess_logits_for_metrics,
             task_names=() if model is None else model.config.task_names,
         )
-        if isinstance(model, CTRForConditionalGeneration):
+        if isinstance(model, CTRPreTrainedModel):
             freeze_for_stage(model, self.args)
         if model is None:  # `model_init` made it, so its tasks are known only now
             self.task_names = self._plain_model().config.task_names
@@ -91,7 +90,7 @@ class CTRTrainer(MultitaskTrainer):
 
     def call_model_init(self, trial: Any = None) -> nn.Module:
         model = super().call_model_init(trial)
-        if isinstance(model, CTRForConditionalGeneration):
+        if isinstance(model, CTRPreTrainedModel):
             freeze_for_stage(model, self.args)
         return model
 
@@ -108,7 +107,7 @@ class CTRTrainer(MultitaskTrainer):
         register_fsdp_forward_method(self.model, "choice_log_likelihoods")  # does nothing without FSDP2
         return prepared
 
-    def _split_loss(self, outputs: CTROutput) -> dict[str, torch.Tensor]:
+    def _split_loss(self, outputs: CTROutput | CTRCausalOutput) -> dict[str, torch.Tensor]:
         losses = {"lm_loss": outputs.lm_loss, "vq_loss": outputs.vq_loss}
         return {name: loss for name, loss in losses.items() if loss is not None}
 
@@ -121,7 +120,7 @@ class CTRTrainer(MultitaskTrainer):
         self._report_collapse(model)
         return statistics
 
-    def _report_collapse(self, model: CTRForConditionalGeneration) -> None:
+    def _report_collapse(self, model: CTRPreTrainedModel) -> None:
         report = describe_collapse(self._last_codes, model.config.codebook_size)
         if report and not self._collapse_reported:
             logger.warning(f"Step {self.state.global_step}: {report}")

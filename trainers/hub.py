@@ -7,7 +7,7 @@ from typing import Any
 from huggingface_hub import CommitOperationAdd, HfApi
 from transformers import PreTrainedTokenizerBase
 
-from modeling_ctr import CTRForConditionalGeneration
+from modeling_ctr import CTRPreTrainedModel
 from modeling_ctr.hub_errors import hub_errors
 from trainers.model_card import write_model_card
 from trainers.saving_aside import saved_aside
@@ -15,7 +15,7 @@ from trainers.task_codes_file import TASK_CODES_NAME, write_task_codes
 
 
 def save_for_hub(
-    model: CTRForConditionalGeneration,
+    model: CTRPreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     output_dir: str | Path,
     *,
@@ -38,7 +38,7 @@ def save_for_hub(
 
 
 def push_to_hub(
-    model: CTRForConditionalGeneration,
+    model: CTRPreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     repo_id: str,
     *,

@@ -12,7 +12,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import SchedulerType, Trainer
 from transformers.training_args import OptimizerNames
 
-from modeling_ctr import CTRForConditionalGeneration
+from modeling_ctr import CTRPreTrainedModel
 from modeling_ctr.checkpoint_name import is_repo_id
 from safe_files import write_text
 from trainers.codebook_statistics import compute_code_statistics
@@ -90,7 +90,7 @@ def make_eval_result(
 
 
 def write_model_card(
-    model: CTRForConditionalGeneration,
+    model: CTRPreTrainedModel,
     output_dir: str | Path,
     *,
     repo_id: str | None = None,
@@ -158,7 +158,7 @@ def write_model_card(
     return path
 
 
-def _backbone_name(model: CTRForConditionalGeneration, backbone: str) -> str:
+def _backbone_name(model: CTRPreTrainedModel, backbone: str) -> str:
     """Return the language model's name: the last part of a local path, or the family where there is no name."""
     if is_repo_id(backbone):
         return f"[{backbone}](https://huggingface.co/{backbone})"
@@ -178,7 +178,7 @@ def _stage_rows(stages: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 
 
 def _task_rows(
-    model: CTRForConditionalGeneration, codes: torch.LongTensor, task_accuracies: Mapping[str, float]
+    model: CTRPreTrainedModel, codes: torch.LongTensor, task_accuracies: Mapping[str, float]
 ) -> dict[str, list[list[str]]]:
     """Make tables of the training tasks and of the added ones, each a header and its rows; the latter empty if none."""
     config = model.config

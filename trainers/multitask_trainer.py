@@ -14,6 +14,7 @@ from transformers.trainer_utils import EvalLoopOutput, has_length
 from transformers.utils import logging
 
 from trainers.callbacks import SetEpoch, SkipSteps
+from trainers.causal_inputs import prepare_causal_inputs
 from trainers.collators import LABEL_PADDING, CTRDataCollator
 from trainers.dataloaders import get_data_seed, make_stream_loader, make_token_budget_loader
 from trainers.loss_history import LossHistory
@@ -167,12 +168,19 @@ class MultitaskTrainer(ResumableTrainer):
         mean over processes come out as the mean over all target tokens of the global batch.
         """
         arguments = {name: value for name, value in inputs.items() if name not in self.OTHER_COLUMNS}
+        labels = inputs["labels"]
+        plain = self._plain_model()
+        if not plain.config.is_encoder_decoder:
+            arguments |= prepare_causal_inputs(plain, arguments)
         # A cache of keys and values is for generation, and breaks FSDP's own activation checkpointing.
         outputs = model(**arguments, use_cache=False)
-        losses, labels = self._split_loss(outputs), inputs["labels"]
+        losses = self._split_loss(outputs)
         if self.args.label_smoothing_factor > 0:
+            logits = outputs.logits
+            if not plain.config.is_encoder_decoder:  # each place tells the next token
+                logits = logits[:, -labels.shape[1] - 1 : -1]
             losses["lm_loss"] = F.cross_entropy(
-                outputs.logits.flatten(0, 1), labels.flatten(), label_smoothing=self.args.label_smoothing_factor
+                logits.flatten(0, 1), labels.flatten(), label_smoothing=self.args.label_smoothing_factor
             )
         if num_items_in_batch is not None:
             share = (labels != LABEL_PADDING).sum() / num_items_in_batch.to(labels.device)

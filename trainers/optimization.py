@@ -7,14 +7,14 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from transformers.optimization import get_wsd_schedule
 
-from modeling_ctr import CTRForConditionalGeneration
+from modeling_ctr import CTRPreTrainedModel
 from trainers.training_args import CTRTrainingArguments
 
 # The authors' schedule: 8,000 of 10,000 steps are warm-up and cosine, which ends at a tenth of the peak.
 DECAY_SHARE, FINAL_RATE = 0.8, 0.1
 
 
-def freeze_for_stage(model: CTRForConditionalGeneration, args: CTRTrainingArguments) -> None:
+def freeze_for_stage(model: CTRPreTrainedModel, args: CTRTrainingArguments) -> None:
     """Set what the stage trains: the codebook, and in stage 2 the language model.
 
     Where an adapter was added to the model peft has set that, and nothing but the adapter will be saved.

@@ -5,11 +5,11 @@ from contextlib import contextmanager
 
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
-from modeling_ctr import CTRForConditionalGeneration
+from modeling_ctr import CTRPreTrainedModel
 from modeling_ctr.codebook import TaskCodebook
 
 
-def shard_codebook(model: CTRForConditionalGeneration) -> None:
+def shard_codebook(model: CTRPreTrainedModel) -> None:
     """Make ready for FSDP2, which shards the rest when training begins."""
     # FSDP2 knows a tied weight only where the modules are one.
     model.set_input_embeddings(model.get_input_embeddings())

@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from modeling_ctr import CTRForConditionalGeneration
+from modeling_ctr import CTRPreTrainedModel
 
 # Dense bf16 (T4, V100: fp16) operations per second, from the makers' data sheets, by what the device's name contains.
 PEAK_FLOPS = {
@@ -36,7 +36,7 @@ class Throughput:
 
     def __init__(self, model: nn.Module, device: torch.device):
         self.device = device
-        self._prompt_length = model.config.code_length if isinstance(model, CTRForConditionalGeneration) else 0
+        self._prompt_length = model.config.code_length if isinstance(model, CTRPreTrainedModel) else 0
         self._token_flops = count_token_flops(model)
         self._restart()
 
@@ -101,7 +101,9 @@ def count_token_flops(model: nn.Module) -> tuple[int, int]:
             source += flops
         else:
             target += flops
-    return source, target
+    return (
+        (source, target) if model.config.is_encoder_decoder else (target, target)
+    )  # one sequence, read by all weights
 
 
 def count_batch_flops(

@@ -1,4 +1,5 @@
-"""T5Gemma and T5Gemma 2: configs in two parts, bos as the first token, caches and masks of their own."""
+"""Encoder-decoders that differ more from T5: T5Gemma and T5Gemma 2, whose configs have two parts, which start with bos and
+need caches and masks of their own; and LongT5, whose encoder looks at blocks."""
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from modeling_ctr import CTRForConditionalGeneration
 OPTIONS = {"max_new_tokens": 9, "no_repeat_ngram_size": 1, "do_sample": False}  # beyond the sliding window of 6
 
 
-@pytest.fixture(params=["t5gemma", "t5gemma2"])
+@pytest.fixture(params=["t5gemma", "t5gemma2", "longt5"])
 def model(request, tiny_ctr_model):
     return tiny_ctr_model(request.param)
 
@@ -19,7 +20,9 @@ def batch(model, tiny_batch) -> dict[str, torch.Tensor]:
     return tiny_batch(model)
 
 
-def test_decoding_starts_with_bos(model):
+@pytest.mark.parametrize("kind", ["t5gemma", "t5gemma2"])
+def test_decoding_starts_with_bos(kind, tiny_ctr_model):
+    model = tiny_ctr_model(kind)
     assert model.config.decoder_start_token_id == model.config.bos_token_id == 2
     assert model.prepare_decoder_input_ids_from_labels(torch.tensor([[5, 1]])).tolist() == [[2, 5]]
     assert model.config.prompt_dim == 16
@@ -51,7 +54,7 @@ def test_a_cache_changes_nothing(model, batch):
     for options in ({}, {"num_beams": 3}):
         cached, uncached = (model.generate(**batch, **OPTIONS, **options, use_cache=use) for use in (True, False))
         assert torch.equal(cached, uncached)
-    assert cached[:, 0].tolist() == [2, 2, 2]
+    assert cached[:, 0].tolist() == [model.config.decoder_start_token_id] * 3
 
 
 def test_choices_are_scored_as_forward_does(model, batch):
@@ -75,4 +78,4 @@ def test_the_round_trip(model, batch, tmp_path):
     new = CTRForConditionalGeneration.from_backbone(tmp_path / "plain", num_tasks=2)
     for name, tensor in model.backbone.state_dict().items():
         assert torch.equal(new.backbone.state_dict()[name], tensor), name
-    assert new.config.decoder_start_token_id == 2
+    assert new.config.decoder_start_token_id == model.config.decoder_start_token_id

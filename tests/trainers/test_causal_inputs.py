@@ -1,0 +1,83 @@
+"""Training decoder-only models: batches, both stages and a plain language model, on the toy mixture."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from transformers import AutoModelForCausalLM
+
+from trainers import CTRTrainer, CTRTrainingArguments, MultitaskTrainer
+from trainers.causal_inputs import prepare_causal_inputs
+from trainers.collators import CTRDataCollator
+
+
+@pytest.fixture(params=["prefix", "suffix"])
+def model(request, tiny_causal_model):
+    return tiny_causal_model("gpt2", code_position=request.param)
+
+
+@pytest.fixture
+def batch(mixture):
+    return CTRDataCollator(0, 3)([mixture[i] for i in range(6)])
+
+
+@torch.no_grad()
+def test_the_loss_is_that_of_each_answer_behind_its_text(model, batch):
+    output = model(**prepare_causal_inputs(model, batch), task_id=batch["task_id"])
+    losses = []
+    for row in range(6):
+        text = batch["input_ids"][row, : batch["attention_mask"][row].sum()]
+        answer = batch["labels"][row][batch["labels"][row] != -100]
+        ids = torch.cat([text, answer])[None]
+        labels = torch.cat([torch.full_like(text, -100), answer])[None]
+        logits = model(ids, labels=labels, task_id=batch["task_id"][row]).logits[0, len(text) - 1 : -1]
+        losses.append(F.cross_entropy(logits, answer, reduction="none"))
+    torch.testing.assert_close(output.lm_loss, torch.cat(losses).mean(), atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_padding_changes_nothing_for_a_plain_language_model(model, batch):
+    plain = model.backbone
+    expected = plain(**prepare_causal_inputs(plain, batch)).loss
+    wider = {"input_ids": F.pad(batch["input_ids"], (0, 5)), "attention_mask": F.pad(batch["attention_mask"], (0, 5))}
+    torch.testing.assert_close(plain(**prepare_causal_inputs(plain, batch | wider)).loss, expected)
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_both_stages(stage, model, train, mixture):
+    language_model = {name: tensor.clone() for name, tensor in model.backbone.state_dict().items()}
+    trainer = train(model, stage=stage, max_steps=4, learning_rate=1e-2)
+    same = [torch.equal(tensor, language_model[name]) for name, tensor in model.backbone.state_dict().items()]
+    assert all(same) == (stage == 1)
+    first = trainer.state.log_history[0]
+    assert first["lm_loss"] > 0 and first["vq_loss"] > 0
+    metrics = trainer.evaluate()
+    assert {"eval_accuracy", "eval_accuracy_ag_news"} <= set(metrics)
+    assert metrics["eval_loss"] == pytest.approx(metrics["eval_lm_loss"] + metrics["eval_vq_loss"], abs=1e-4)
+
+
+def test_accumulation_and_label_smoothing(model, train, tiny_causal_model):
+    whole, parts = model, tiny_causal_model("gpt2", code_position=model.config.code_position)
+    common = {"stage": 2, "max_steps": 1, "logging_steps": 1, "label_smoothing_factor": 0.1}
+    one = train(whole, per_device_train_batch_size=8, **common).state.log_history[0]
+    other = train(parts, per_device_train_batch_size=2, gradient_accumulation_steps=4, **common).state.log_history[0]
+    for name in ("lm_loss", "grad_norm"):
+        assert one[name] == pytest.approx(other[name], rel=1e-3), name
+
+
+def test_a_checkpoint_says_how_to_load_it(model, train, tmp_path):
+    train(model, max_steps=1).save_model(tmp_path / "saved")
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "saved")
+    assert torch.equal(loaded.task_codes(), model.task_codes())
+
+
+def test_a_plain_language_model_is_trained_too(tiny_causal_config, mixture, tmp_path):
+    plain = AutoModelForCausalLM.from_config(tiny_causal_config("llama"))
+    args = CTRTrainingArguments(
+        output_dir=str(tmp_path), stage=2, max_steps=2, logging_steps=1, save_strategy="no", report_to="none",
+        use_cpu=True, disable_tqdm=True,
+    )  # fmt: skip
+    trainer = MultitaskTrainer(plain, args, train_dataset=mixture, task_names=["same", "next", "fixed"])
+    trainer.train()
+    assert trainer.state.log_history[0]["lm_loss"] > 0
+    with pytest.raises(ValueError, match="trains a CTR model, but got a LlamaForCausalLM"):
+        CTRTrainer(plain, args, train_dataset=mixture)
