@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import torch
 from scipy.optimize import minimize_scalar
 
-from modeling_ctr.task_details import TaskDetails
-
 # Between these the temperature is looked for.
 LOWEST, HIGHEST = 0.05, 100.0
 
@@ -24,11 +22,6 @@ class Calibration:
 
     temperature: float = 1.0
     prior: list[float] | None = None
-
-    @classmethod
-    def of_details(cls, details: TaskDetails, same_choices: bool = True) -> "Calibration":
-        """The one that was fitted when the task was learned; without its prior where rows have choices of their own."""
-        return cls(details.temperature or 1.0, details.prior if same_choices else None)
 
     def log_probabilities(self, scores: torch.Tensor) -> torch.DoubleTensor:
         """Log-likelihoods `(..., num_choices)`, -inf where there is no choice, to log-probabilities among the choices."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from evaluation.uncertainty import Interval
 
-from .methods import TITLES
+from .config import METHODS
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class FitResult:
 
     def _lines(self) -> list[tuple[str, str]]:
         chosen = f", chosen from {len(self.tried)} by held-out rows" if len(self.tried) > 1 else ""
-        lines = [("method", TITLES[self.method] + chosen), ("code", self.prompt)]
+        lines = [("method", METHODS[self.method] + chosen), ("code", self.prompt)]
         few_shot = []
         if self.loss is not None:
             guessing = "" if self.guessing_loss is None else f" (guessing: {self.guessing_loss:.3f})"
@@ -125,7 +125,7 @@ class FitResult:
             lines.append(("no code", value if self.raw_accuracy is None else _percent(self.raw_accuracy)))
         for number, each in enumerate(self.tried if len(self.tried) > 1 else []):
             value = f"loss {each.loss:.3f}" if each.accuracy is None else _percent(each.accuracy)
-            lines.append(("tried" if number == 0 else "", f"{TITLES[each.method]}: {value}"))
+            lines.append(("tried" if number == 0 else "", f"{METHODS[each.method]}: {value}"))
         if self.temperature is not None:
             lines.append(("temperature", f"{self.temperature:.2f}"))
         lines.append(("seconds", f"{self.seconds:.1f}"))

@@ -6,15 +6,15 @@ import torch
 from tqdm.auto import tqdm
 
 from evaluation.uncertainty import compute_guessing_loss, compute_wilson_interval
-from modeling_ctr import CTRForConditionalGeneration
+from modeling_ctr import CTRPreTrainedModel
 from search import CodeScorer
-from search.config import SearchConfig
 
 from .calibration import Calibration, fit_calibration
+from .config import METHODS, FitConfig
 from .doubts import find_doubts
 from .estimate import HeldOutAnswers, best_method, choice_outcomes, cross_fit, estimate_accuracy, stratified_folds
 from .fit_result import Estimate, FitResult, TriedMethod
-from .methods import TITLES, FoundPrompt, Searches, affordable_methods
+from .methods import FoundPrompt, Searches, affordable_methods
 from .task_examples import TaskExamples
 
 
@@ -24,23 +24,17 @@ class Fitting:
     Args:
         model: The model.
         examples: Examples of the task.
-        config: Objective and budget of the searches.
-        folds: Number of folds for the estimate; 0 for none.
-        calibrate: Whether probabilities are calibrated.
+        config: How to learn.
         seed: Random seed of the searches and the folds.
-        tuning_steps: Gradient steps of prompt tuning.
         progress: Whether to show a bar over the searches.
     """
 
     def __init__(
         self,
-        model: CTRForConditionalGeneration,
+        model: CTRPreTrainedModel,
         examples: TaskExamples,
-        config: SearchConfig,
-        folds: int,
-        calibrate: bool,
+        config: FitConfig,
         seed: int,
-        tuning_steps: int,
         progress: bool,
     ):
         self.model, self.examples, self.config, self.seed = model, examples, config, seed
@@ -49,18 +43,18 @@ class Fitting:
         self.ranks = self.scorer.has_choices  # else targets are free
         self.answers = self.scorer.prompt_scorer.examples.answers  # (n,), -1 where unknown
         self.labeled = examples.gold is not None
-        self.folds = min(folds, len(self.features)) if self.labeled else 0
-        self.calibrate = calibrate and self.ranks and self.labeled
-        self.tuning_steps, self.progress = tuning_steps, progress
+        self.folds = min(config.folds, len(self.features)) if self.labeled else 0
+        self.calibrate = config.calibrate and self.ranks and self.labeled
+        self.progress = progress
 
-    def run(self, name: str, method: str) -> tuple[FoundPrompt, Calibration | None, FitResult]:
-        """Find the prompt by a method, or by the one that does best on held-out rows ("auto").
+    def run(self, name: str) -> tuple[FoundPrompt, Calibration | None, FitResult]:
+        """Find the prompt by the config's method, or by the one that does best on held-out rows ("auto").
 
         Returns:
             The prompt, the calibration if asked for, and the report, without its seconds.
         """
-        methods = [method]
-        if method == "auto":
+        methods = [self.config.method]
+        if self.config.method == "auto":
             methods = affordable_methods(len(self.features), self.ranks) if self.labeled else ["code_ensemble"]
         steps = len(methods) * self.folds + 1
         with tqdm(total=steps, unit="search", disable=not self.progress, leave=False) as bar:
@@ -108,10 +102,10 @@ class Fitting:
         return cross_fit(methods, stratified_folds(kinds, self.folds, self.seed), find, self._scores)
 
     def _searches(self, scorer: CodeScorer, features: list[dict]) -> Searches:
-        return Searches(scorer, features, self.config, self.seed, self.tuning_steps)
+        return Searches(scorer, features, self.config, self.seed)
 
     def _find(self, searches: Searches, method: str, where: str = "") -> FoundPrompt:
-        self._bar.set_description(f"{TITLES[method]}{where}")
+        self._bar.set_description(f"{METHODS[method]}{where}")
         found = searches.find(method)
         self._bar.update()
         return found

@@ -11,21 +11,15 @@ from search import (
     CodeEnsemble,
     CodeEnsembleResult,
     CodeScorer,
+    CodeSearchResult,
     PopulationSearch,
     best_training_code,
     task_code_space,
     tune_prompt,
 )
-from search.config import SearchConfig
 
-TITLES = {
-    "code_ensemble": "Code Ensemble (no labels)",
-    "training_code": "training code by loss",
-    "training_code_by_accuracy": "training code by accuracy",
-    "bitwise_search": "Bitwise Search",
-    "population_search": "Population Search",
-    "prompt_tuning": "Bitwise Search, then tuned",
-}
+from .config import FitConfig
+
 # What `method="auto"` tries, the cheapest first, and the labeled examples that each is worth trying from.
 AUTO = {
     "code_ensemble": 2,
@@ -56,20 +50,16 @@ class Searches:
     Args:
         scorer: Scores the examples, of a CTR model.
         examples: The same examples, labeled except for the Code Ensemble.
-        config: Objective and budget of the searches.
+        config: Settings of the searches and of tuning.
         seed: Random seed of the searches.
-        tuning_steps: Gradient steps of prompt tuning.
     """
 
-    def __init__(
-        self, scorer: CodeScorer, examples: Sequence[dict], config: SearchConfig, seed: int, tuning_steps: int
-    ):
+    def __init__(self, scorer: CodeScorer, examples: Sequence[dict], config: FitConfig, seed: int):
         self.scorer, self.examples, self.config, self.seed = scorer, examples, config, seed
-        self.tuning_steps = tuning_steps
         self.vote: CodeEnsembleResult | None = None  # once there was one
 
     def find(self, method: str) -> FoundPrompt:
-        """Run a method of `TITLES`."""
+        """Run a method of `METHODS`."""
         found = getattr(self, method)
         return found if isinstance(found, FoundPrompt) else self._decoded(found)
 
@@ -89,12 +79,12 @@ class Searches:
     @cached_property
     def bitwise_search(self) -> list[int]:
         space = task_code_space(self.scorer.model)
-        return BitwiseSearch(self.scorer, space, self.config, seed=self.seed, progress=False).run().code
+        return _completed(BitwiseSearch(self.scorer, space, self.config, seed=self.seed, progress=False).run()).code
 
     @property
     def population_search(self) -> list[int]:
         space = task_code_space(self.scorer.model)
-        return PopulationSearch(self.scorer, space, self.config, seed=self.seed, progress=False).run().code
+        return _completed(PopulationSearch(self.scorer, space, self.config, seed=self.seed, progress=False).run()).code
 
     @property
     def prompt_tuning(self) -> FoundPrompt:
@@ -104,7 +94,7 @@ class Searches:
             self.examples,
             start,
             self.config.objective,
-            steps=self.tuning_steps,
+            steps=self.config.tuning_steps,
             learning_rate=TUNING_RATE * float(start.square().mean().sqrt()),
             seed=self.seed,
             progress=False,
@@ -122,26 +112,16 @@ class Searches:
         return FoundPrompt(model.prompt_vectors(torch.tensor([code], device=device))[0], list(code))
 
 
+def _completed(result: CodeSearchResult) -> CodeSearchResult:
+    """The result, unless Ctrl-C ended the search early: that ends the fit, which is many searches."""
+    if result.stopped == "interrupted":
+        raise KeyboardInterrupt
+    return result
+
+
 def affordable_methods(num_labeled: int, has_choices: bool) -> list[str]:
     """The methods that are worth trying on that many labeled examples, the cheapest first."""
     methods = [method for method, least in AUTO.items() if num_labeled >= least]
     if not has_choices:  # neither votes nor accuracies
         methods = [method for method in methods if method not in ("code_ensemble", "training_code_by_accuracy")]
     return methods
-
-
-def check_method(method: str, labeled: bool, has_choices: bool, folds: int) -> None:
-    """Raise a ValueError where there is no such method, or the examples are not of its kind."""
-    if method != "auto" and method not in TITLES:
-        known = ", ".join(repr(name) for name in ("auto", *TITLES))
-        raise ValueError(f"There is no method {method!r}: choose one of {known}.")
-    if not labeled and method not in ("auto", "code_ensemble"):
-        raise ValueError(f"The method {method!r} needs `labels`; without them there is 'code_ensemble'.")
-    if not has_choices and method in ("code_ensemble", "training_code_by_accuracy"):
-        raise ValueError(
-            f"The method {method!r} needs answers to choose between, which a free-form task does not have."
-        )
-    if folds < 0 or folds == 1:
-        raise ValueError(f"`folds` must be 0, for no estimate, or at least 2, but is {folds}.")
-    if method == "auto" and labeled and not folds:
-        raise ValueError("The method 'auto' compares methods by the estimate: give `folds`, or name a method.")

@@ -1,7 +1,6 @@
 """Answers to many texts at a steady speed and in bounded memory: longest first, a chunk at a time, tasks mixed."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,27 +8,13 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from search import PromptScorer
-from tasks import FeatureBuilder, Task
 
+from .labels import Label
+from .questions import Question
 from .task_texts import Text, make_rows
 
 # Texts that are tokenized and scored at a time.
 CHUNK = 2048
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked about some of the texts.
-
-    Attributes:
-        task: Renders them.
-        builder: Tokenizes them, to the task's lengths.
-        vectors: Prompt vectors `(prompt_length, width)`.
-    """
-
-    task: Task
-    builder: FeatureBuilder
-    vectors: torch.Tensor
 
 
 class Predictor:
@@ -58,6 +43,25 @@ class Predictor:
         dtype = model.get_input_embeddings().weight.dtype
         self.prompts = torch.stack([question.vectors.to(dtype) for question in questions])
         self._token_budget: int | None = None  # what the first chunk found to be fast
+
+    def probabilities(self) -> tuple[list[list[Label]], list[torch.DoubleTensor]]:
+        """Labels to choose from, and their probabilities `(num_choices,)`, for each text.
+
+        Raises:
+            ValueError: A task has no answers to choose from, and the texts bring none.
+        """
+        for question in self.questions:
+            if not question.task.has_choices:
+                raise ValueError(
+                    f"The task '{question.task.name}' has no answers to choose from: give `choices`, or let it write with "
+                    "`generate`."
+                )
+        scores = self.choice_log_likelihoods()
+        asked = [self.questions[number] for number in self.asked]
+        labels = self.choices or [question.labels for question in asked]
+        return labels, [
+            question.calibration.log_probabilities(row).exp() for question, row in zip(asked, scores, strict=True)
+        ]
 
     def choice_log_likelihoods(self) -> list[torch.DoubleTensor]:
         """Log-likelihoods `(num_choices,)` of the answers, for each text."""

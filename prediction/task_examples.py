@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from modeling_ctr.task_details import TaskDetails
 from tasks import FeatureBuilder
 
+from .config import FitConfig
 from .labels import Classes, Label, make_classes, plain_labels
 from .task_texts import Text, complete_template, listed_choices, listed_texts, make_rows, make_task
 
@@ -55,8 +56,7 @@ def make_examples(
     choices: Sequence[Sequence[str]] | None,
     targets: Sequence[str] | None,
     template: str | None,
-    max_source_length: int,
-    max_target_length: int,
+    config: FitConfig,
 ) -> TaskExamples:
     """Check and tokenize what `TaskSolver.fit` takes; arguments are as there.
 
@@ -84,11 +84,11 @@ def make_examples(
         answers=None if classes is None else list(classes.answers),
         labels=None if classes is None else list(classes.labels),
         template=complete_template(template, texts[0], targets is None),
-        max_source_length=max_source_length,
-        max_target_length=max_target_length,
+        max_source_length=config.max_source_length,
+        max_target_length=config.max_target_length,
     )
     task = make_task(name, details, choices is not None)
-    builder = FeatureBuilder(tokenizer, max_source_length, max_target_length)
+    builder = FeatureBuilder(tokenizer, config.max_source_length, config.max_target_length)
     features = builder.encode(task, make_rows(task, texts, gold, choices))
     if targets is None:
         _check_choices(features, task.example(make_rows(task, texts[:1], None, choices)[0]).choices)

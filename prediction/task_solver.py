@@ -9,28 +9,32 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from modeling_ctr import CTRConfig, CTRForConditionalGeneration
 from modeling_ctr.task_details import TaskDetails
-from search.config import SearchConfig, get_config
-from tasks import FeatureBuilder
+from search import SearchConfig
 from tasks.features import check_tokenizer
 from trainers.hub import push_to_hub, save_for_hub
 
-from .calibration import Calibration
+from .config import get_fit_config
 from .fit_result import FitResult
 from .fitting import Fitting
 from .labels import Label
-from .methods import FoundPrompt, check_method
-from .predictor import Predictor, Question
+from .loading import load_model_and_tokenizer, to_own_class
+from .methods import FoundPrompt
+from .predictor import Predictor
+from .questions import (
+    Question,
+    check_new_name,
+    find_task_name,
+    make_question,
+    make_questions,
+)
 from .task_examples import make_examples
-from .task_texts import Text, listed_choices, listed_texts, make_task
+from .task_texts import Text, listed_choices, listed_texts
 
 logger = logging.get_logger(__name__)
-
-MAX_SOURCE_LENGTH, MAX_TARGET_LENGTH = 384, 32
 
 
 class TaskSolver:
@@ -45,7 +49,7 @@ class TaskSolver:
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase):
-        self.model = _own_class(model).eval()
+        self.model = to_own_class(model).eval()
         self.tokenizer = tokenizer
         check_tokenizer(tokenizer, self.model.get_input_embeddings().num_embeddings)
         self._last_task: str | None = None
@@ -62,12 +66,7 @@ class TaskSolver:
             OSError: There is no such folder, and the Hub did not give it.
             ValueError: It is no CTR model, or its tokenizer does not fit it.
         """
-        model = CTRForConditionalGeneration.from_pretrained(name_or_path, **kwargs)
-        hub = {name: kwargs[name] for name in ("revision", "token", "cache_dir", "local_files_only") if name in kwargs}
-        tokenizer = AutoTokenizer.from_pretrained(name_or_path, **hub)
-        if "device_map" not in kwargs and torch.accelerator.is_available():
-            model.to(torch.accelerator.current_accelerator())
-        return cls(model, tokenizer)
+        return cls(*load_model_and_tokenizer(name_or_path, **kwargs))
 
     def fit(
         self,
@@ -79,14 +78,8 @@ class TaskSolver:
         choices: Sequence[Sequence[str]] | None = None,
         targets: Sequence[str] | None = None,
         template: str | None = None,
-        method: str = "auto",
         config: SearchConfig | None = None,
-        folds: int = 4,
-        calibrate: bool = False,
         seed: int = 42,
-        tuning_steps: int = 100,
-        max_source_length: int = MAX_SOURCE_LENGTH,
-        max_target_length: int = MAX_TARGET_LENGTH,
         progress: bool = True,
         **overrides: Any,
     ) -> FitResult:
@@ -103,18 +96,11 @@ class TaskSolver:
             targets: Text to write for each text, for a free-form task, in place of `labels`.
             template: Jinja source of the input, such as "{{premise}} {{hypothesis}}", or of "input ||| target" as
                 `tasks.Template` takes it. By default the fields, each on a line.
-            method: Name of a method, or "auto" for the one that does best on held-out rows of those that the examples
-                can pay for; see `prediction.methods.TITLES`.
-            config: Objective and budget of the searches.
-            folds: Number of folds for the estimate of the accuracy on new rows, each of which takes a search; 0 for no
-                estimate.
-            calibrate: Whether to fit a temperature and a prior, so that probabilities are what they say.
+            config: How to learn, a [`FitConfig`], or how to search, a `SearchConfig`.
             seed: Random seed of the searches and the folds.
-            tuning_steps: Gradient steps of prompt tuning.
-            max_source_length: Largest number of tokens of an input.
-            max_target_length: Largest number of tokens of an answer or target.
             progress: Whether to show a bar.
-            **overrides: Fields of `config` to replace, such as `max_evaluations`.
+            **overrides: Fields of [`FitConfig`] to replace: `method` ("auto" tries several), `folds` (0 for no estimate),
+                `calibrate`, `max_source_length`, `max_evaluations` and so on.
 
         Returns:
             What was found and how far to trust it; print it.
@@ -123,16 +109,11 @@ class TaskSolver:
             ValueError: The examples, or an argument, cannot be worked with; the message says what and where.
         """
         start = time.perf_counter()
-        labeled = labels is not None or targets is not None
-        self._check_name(name)
-        check_method(method, labeled, targets is None, folds)
-        config = get_config(config, overrides)
-        examples = make_examples(
-            self.tokenizer, name, texts, labels, answers, choices, targets, template,
-            max_source_length, max_target_length,
-        )  # fmt: skip
-        fitting = Fitting(self.model, examples, config, folds, calibrate, seed, tuning_steps, progress)
-        prompt, calibration, result = fitting.run(name, method)
+        check_new_name(self.model, name)
+        config = get_fit_config(config, overrides)
+        config.check_examples(labels is not None or targets is not None, targets is None)
+        examples = make_examples(self.tokenizer, name, texts, labels, answers, choices, targets, template, config)
+        prompt, calibration, result = Fitting(self.model, examples, config, seed, progress).run(name)
         details = examples.details
         if calibration is not None:
             details = replace(details, temperature=calibration.temperature, prior=calibration.prior)
@@ -198,8 +179,8 @@ class TaskSolver:
         Raises:
             ValueError: There is no such task, or it has no classes.
         """
-        name = self._task_name(task)
-        labels = _labels(self.model.task_details(name))
+        name = find_task_name(self.model, task, self._last_task)
+        labels = make_question(self.model, self.tokenizer, name).labels
         if labels is None:
             raise ValueError(
                 f"The task '{name}' has no classes: it writes texts, or chooses between those of each row."
@@ -282,14 +263,6 @@ class TaskSolver:
 
     # ------------------------------------------------------------------------------------------------- tasks
 
-    def _check_name(self, name: str) -> None:
-        if not isinstance(name, str) or not name.strip():
-            raise ValueError(f"`name` must be a text that names the task, but is {name!r}.")
-        if name in self.model.config.task_names:
-            raise ValueError(
-                f"'{name}' is a training task of the model, which is not learned anew: choose another name."
-            )
-
     def _add(self, name: str, prompt: FoundPrompt, details: TaskDetails) -> None:
         if name in self.model.task_names:
             logger.info(f"The task '{name}' is replaced.")
@@ -300,49 +273,6 @@ class TaskSolver:
             self.model.add_task(name, prompt.code, details)
         self._last_task = name
 
-    def _task_name(self, task: str | None) -> str:
-        """The task that is asked for, or the one that there can be no doubt about."""
-        names = self.model.task_names
-        task = task or self._last_task or self.model.config.default_task
-        if task is None:
-            own = names[self.model.config.num_tasks :]
-            if len(own) != 1:
-                raise ValueError(
-                    f"Name the task: the model knows {', '.join(map(repr, own or names))}."
-                    if own
-                    else "No task was learned yet: call `fit`, or name one of the model's training tasks."
-                )
-            task = own[0]
-        if task not in names:
-            self.model.get_task_vectors(task)  # raises, with names like it
-        return task
-
-    def _questions(
-        self, num_texts: int, task: str | Sequence[str] | None, choices_by_row: bool = False
-    ) -> tuple[list[Question], list[int]]:
-        """What is asked, and number of the question for each text."""
-        if task is None or isinstance(task, str):
-            names = [self._task_name(task)]
-            asked = [0] * num_texts
-        else:
-            if len(task) != num_texts:
-                raise ValueError(
-                    f"There are {num_texts} texts, but {len(task)} tasks: give one for each text, or one."
-                )
-            names = list(dict.fromkeys(task))
-            asked = [names.index(self._task_name(name)) for name in task]
-        questions = []
-        for name in names:
-            details = self.model.task_details(name)
-            builder = FeatureBuilder(
-                self.tokenizer,
-                details.max_source_length or MAX_SOURCE_LENGTH,
-                details.max_target_length or MAX_TARGET_LENGTH,
-            )
-            vectors = self.model.get_task_vectors(name).detach()
-            questions.append(Question(make_task(name, details, choices_by_row), builder, vectors))
-        return questions, asked
-
     def _probabilities(
         self,
         texts: list[Text],
@@ -351,35 +281,11 @@ class TaskSolver:
         progress: bool = False,
     ) -> tuple[list[list[Label]], list[torch.Tensor]]:
         """Labels to choose from, and their probabilities, of each text."""
-        if choices is not None:
-            choices = listed_choices(choices, len(texts))
+        choices = None if choices is None else listed_choices(choices, len(texts))
         questions, asked = self._questions(len(texts), task, choices is not None)
-        details = [self.model.task_details(question.task.name) for question in questions]
-        for question in questions:
-            if not question.task.has_choices:
-                raise ValueError(
-                    f"The task '{question.task.name}' has no answers to choose from: give `choices`, or let it write with "
-                    "`generate`."
-                )
-        scores = Predictor(self.model, questions, texts, asked, choices, progress).choice_log_likelihoods()
-        calibrations = [Calibration.of_details(each, same_choices=choices is None) for each in details]
-        rows = [calibrations[i].log_probabilities(row).exp() for i, row in zip(asked, scores, strict=True)]
-        labels = choices if choices is not None else [_labels(details[i]) for i in asked]
-        return labels, rows
+        return Predictor(self.model, questions, texts, asked, choices, progress).probabilities()
 
-
-def _labels(details: TaskDetails) -> list[Label] | None:
-    return details.answers if details.labels is None else details.labels
-
-
-def _own_class(model: PreTrainedModel) -> CTRForConditionalGeneration:
-    """The model in the class of this package, as one that its checkpoint's own code loaded (remote code) is not."""
-    if isinstance(model, CTRForConditionalGeneration):
-        return model
-    if getattr(model.config, "model_type", None) != CTRConfig.model_type:
-        raise ValueError(
-            f"A {type(model).__name__} is no CTR model: train one, or load one with `TaskSolver.from_pretrained`."
-        )
-    config = CTRConfig.from_dict(model.config.to_dict())
-    own = CTRForConditionalGeneration.from_pretrained(None, config=config, state_dict=model.state_dict())
-    return own.to(model.device)
+    def _questions(
+        self, num_texts: int, task: str | Sequence[str] | None, choices_by_row: bool = False
+    ) -> tuple[list[Question], list[int]]:
+        return make_questions(self.model, self.tokenizer, num_texts, task, self._last_task, choices_by_row)

@@ -187,6 +187,19 @@ def test_a_model_that_its_own_code_loaded(fitted, reviews, tmp_path, monkeypatch
     assert auto.predict(texts, "stars") == fitted.predict(texts, "stars")
 
 
+def test_decoder_only_models(tiny_causal_model, tiny_tokenizer, reviews, quick, tmp_path):
+    texts, labels = reviews
+    solver = TaskSolver(tiny_causal_model(), tiny_tokenizer)
+    solver.fit(texts, labels, name="reviews", **quick)
+    solver.save_pretrained(tmp_path)
+    again = TaskSolver.from_pretrained(tmp_path)
+    assert type(again.model) is type(solver.model)
+    np.testing.assert_allclose(
+        again.predict_proba(texts, "reviews"), solver.predict_proba(texts, "reviews"), atol=1e-6
+    )
+    assert len(solver.generate(texts[:2], max_new_tokens=3)) == 2
+
+
 def test_half_precision(fitted, reviews, tmp_path):
     texts, _ = reviews
     fitted.save_pretrained(tmp_path)
