@@ -57,14 +57,7 @@ def write_codebook_report(
         pictures["sources"] = figures.sources_figure(course.code, codes, names)
     pngs = {name: _png(figure) for name, figure in pictures.items()}
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("page.html").render(
+    page = _load_template().render(
         book=book,
         usage=_usage_summary(codes, book.codebook_size),
         pairs=analysis.similar_pairs(book.codes, book.labels, LONGEST_TABLE),
@@ -82,6 +75,17 @@ def write_codebook_report(
     path = output_dir / PAGE_NAME
     write_text(path, page)
     return path
+
+
+def _load_template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html")
 
 
 def _usage_summary(codes: np.ndarray, codebook_size: int) -> dict:

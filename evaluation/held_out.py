@@ -67,29 +67,18 @@ def evaluate_held_out(
         DataError: A data set has too few rows, or a method does not fit its tasks.
         ValueError: The names of two templates are the same as names of files.
     """
-    weights = [method for method in (LORA, FULL_TUNING) if tuning and method in tuning.tuning_methods]
-    if weights and not model.config.is_encoder_decoder:
-        raise ValueError(
-            f"`--do_{weights[0]}` tunes language models with an encoder, which '{model.name_or_path}' is not."
-        )
-    search = SearchConfig(**get_settings(SearchConfig, search or SearchConfig()))
     tuning = tuning or TuningSettings()
-    draws = Draws(
-        num_shots=settings.num_shots if settings.needs_labels or tuning.tuning_methods else 0,
-        num_unlabelled=settings.num_unlabelled if settings.needs_unlabelled else 0,
-        judged=do_eval,
-        max_eval_samples=max_eval_samples,
-        protocol=settings.protocol,
-    )
+    _require_tunable(model, tuning)
+    search = SearchConfig(**get_settings(SearchConfig, search or SearchConfig()))
+    needs_labels = settings.needs_labels or bool(tuning.tuning_methods)
+    num_shots, num_unlabelled = needs_labels * settings.num_shots, settings.needs_unlabelled * settings.num_unlabelled
+    draws = Draws(num_shots, num_unlabelled, do_eval, max_eval_samples, settings.protocol)
     scores: list[Score] = []
     model_digest = model_fingerprint(model)
     for dataset in dict.fromkeys(task.dataset for task in tasks):
-        of_dataset = [task for task in tasks if task.dataset == dataset]
-        require_own_files(of_dataset)
-        rows = load_rows(of_dataset[0])
-        if settings.templates_per_dataset is not None:
-            choice = (settings.num_unlabelled, settings.few_shot_seeds[0], settings.templates_per_dataset)
-            of_dataset = choose_most_varied(model, of_dataset, rows, builder, *choice)
+        rows, of_dataset = _load_dataset(
+            model, [t for t in tasks if t.dataset == dataset], load_rows, builder, settings
+        )
         judges: dict[tuple, Judge] = {}  # what a judge has scored, it remembers for the next seed
         for seed in settings.few_shot_seeds:
             logger.info(f"{dataset}, few-shot seed {seed}")
@@ -126,6 +115,30 @@ def score_methods(run: DatasetRun, get_judge: Callable[[TemplateExamples], Judge
     scores = [score for score_method in METHODS for score in score_method(run)]
     keep(partial(save_scores, scores, finished, asked))
     return scores
+
+
+def _require_tunable(model: PreTrainedModel, tuning: TuningSettings) -> None:
+    weights = [method for method in (LORA, FULL_TUNING) if method in tuning.tuning_methods]
+    if weights and not model.config.is_encoder_decoder:
+        raise ValueError(
+            f"`--do_{weights[0]}` tunes language models with an encoder, which '{model.name_or_path}' is not."
+        )
+
+
+def _load_dataset(
+    model: PreTrainedModel,
+    tasks: Sequence[Task],
+    load_rows: Callable[[Task], SplitRows],
+    builder: FeatureBuilder,
+    settings: HeldOutSettings,
+) -> tuple[SplitRows, Sequence[Task]]:
+    """Rows of one data set, and those of its tasks that are asked."""
+    require_own_files(tasks)
+    rows = load_rows(tasks[0])
+    if settings.templates_per_dataset is not None:
+        choice = (settings.num_unlabelled, settings.few_shot_seeds[0], settings.templates_per_dataset)
+        tasks = choose_most_varied(model, tasks, rows, builder, *choice)
+    return rows, tasks
 
 
 def _get_judge(
