@@ -60,15 +60,15 @@ def main() -> None:
         of_seed, facts[seed] = load_scores(folder / "all_scores.json")
         scores += sorted(of_seed, key=lambda score: ORDER.index(score.method))
     write_report(scores, args.output_dir, {"seeds": args.seeds, "few-shot examples": 32, "test rows per task": 250})
-    summary = ["## Means over the 12 held-out tasks", "", *format_markdown_table(summary_rows(scores)), ""]
-    summary += ["## Codebooks", "", *format_markdown_table(codebook_rows(facts)), ""]
+    summary = ["## Means over the 12 held-out tasks", "", *format_markdown_table(make_summary_table(scores)), ""]
+    summary += ["## Codebooks", "", *format_markdown_table(make_codebook_table(facts)), ""]
     with (args.output_dir / "report.md").open("a", encoding="utf-8") as report:
         report.write("\n".join(summary))
     print_table(scores, args.output_dir / "report.md")
 
 
 def run_seed(seed: int, folder: Path) -> tuple[list[Score], dict[str, float]]:
-    """Language model, both stages and all methods; what is finished of them is not run again."""
+    """Run language model, both stages and all methods; what is finished of them is not run again."""
     write_scenes(folder / "tasks", seed)
     train_language_model(folder / "lm", seed)
     tasks = ["--templates_dir", f"{folder}/tasks/templates", "--train_tasks", f"{folder}/tasks/training_tasks.yaml"]
@@ -90,15 +90,15 @@ def run_seed(seed: int, folder: Path) -> tuple[list[Score], dict[str, float]]:
         rows = load_rows(task.dataset, task.source)
         (examples,) = draw_examples([task], rows, builder, draws, seed)
         prompts = by_name[task.name].prompts()
-        scores += rivals(
+        scores += score_rivals(
             Judge(model, examples, builder), examples, [s for s in scores if s.task == task.dataset], seed
         )
-        scores.append(asked_in_words(language_model, tokenizer, examples, prompts, seed))
-    return scores, codebook_facts(model)
+        scores.append(score_words(language_model, tokenizer, examples, prompts, seed))
+    return scores, compute_codebook_facts(model)
 
 
-def rivals(judge: Judge, examples: TemplateExamples, known: Sequence[Score], seed: int) -> list[Score]:
-    """The oracle, Bitwise Search with the paper's objective, and prompt tuning."""
+def score_rivals(judge: Judge, examples: TemplateExamples, known: Sequence[Score], seed: int) -> list[Score]:
+    """Score the oracle, Bitwise Search with the paper's objective, and prompt tuning."""
     model = judge.model
     codes = model.task_codes()
     oracle = codes[int((judge.answer_with_codes(codes) == judge.answers).mean(1).argmax())]
@@ -147,10 +147,10 @@ def rivals(judge: Judge, examples: TemplateExamples, known: Sequence[Score], see
     return scores
 
 
-def asked_in_words(
+def score_words(
     language_model: T5ForConditionalGeneration, tokenizer, examples: TemplateExamples, prompts: list[str], seed: int
 ) -> Score:
-    """The language model itself with prompts in words on the same rows, mean over the paraphrases."""
+    """Score the language model itself with prompts in words on the same rows, mean over the paraphrases."""
     accuracies = []
     for prompt in prompts:
         words = tokenizer(prompt, add_special_tokens=False).input_ids
@@ -170,8 +170,8 @@ def asked_in_words(
     )
 
 
-def codebook_facts(model: CTRForConditionalGeneration) -> dict[str, float]:
-    """How the training tasks' codes relate to what the tasks have in common, with chance beside it."""
+def compute_codebook_facts(model: CTRForConditionalGeneration) -> dict[str, float]:
+    """Compute how the training tasks' codes relate to what the tasks have in common, with chance beside it."""
     codes = model.task_codes()
     factors = {name: [getattr(task, name) for task in TRAINING_TASKS] for name in ("owner", "attribute", "form")}
     by_common: dict[int, list[float]] = {0: [], 1: [], 2: []}
@@ -194,8 +194,8 @@ def codebook_facts(model: CTRForConditionalGeneration) -> dict[str, float]:
     }
 
 
-def summary_rows(scores: Sequence[Score]) -> list[list[str]]:
-    """A line per method: mean over tasks for each seed, then mean and deviation over seeds; mean cost of a task."""
+def make_summary_table(scores: Sequence[Score]) -> list[list[str]]:
+    """Make a line per method: mean over tasks for each seed, then mean and deviation over seeds; mean cost of a task."""
     rows = [["method", "accuracy (%)", "lowest seed", "codes tried", "seconds a task"]]
     means = get_task_means(get_seed_means(scores, lambda score: score.accuracy))
     for method in ORDER:
@@ -214,7 +214,7 @@ def summary_rows(scores: Sequence[Score]) -> list[list[str]]:
     return rows
 
 
-def codebook_rows(facts: dict[int, dict]) -> list[list[str]]:
+def make_codebook_table(facts: dict[int, dict]) -> list[list[str]]:
     names = [name for name in next(iter(facts.values())) if name != "seed"]
     return [["seed", *names], *([str(seed), *(f"{of_seed[n]:.3g}" for n in names)] for seed, of_seed in facts.items())]
 

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         course = load_search(options.trace) if options.trace else None
         attributes = load_attributes(options.attributes) if options.attributes else None
         model = load_checkpoint(options.checkpoint)
-        book = Codebook.of_model(model, Path(options.checkpoint).name)
+        book = Codebook.from_model(model, Path(options.checkpoint).name)
         path = write_codebook_report(book, options.output_dir, attributes, course)
     except ValueError as error:
         sys.exit(f"Error: {error}")

@@ -16,17 +16,17 @@ from sklearn.metrics.cluster import expected_mutual_information
 MOST_ORDERED_TASKS = 500
 
 
-def usage(codes: np.ndarray, codebook_size: int) -> np.ndarray:
-    """By how many tasks each value is used at each position: `(code_length, codebook_size)`, int64."""
+def count_usage(codes: np.ndarray, codebook_size: int) -> np.ndarray:
+    """Count by how many tasks each value is used at each position: `(code_length, codebook_size)`, int64."""
     return np.stack([np.bincount(column, minlength=codebook_size) for column in codes.T])
 
 
-def similarity(codes: np.ndarray) -> np.ndarray:
-    """Share of positions at which two tasks have the same value: `(num_tasks, num_tasks)`, float64, 1 on the diagonal."""
+def compute_similarity(codes: np.ndarray) -> np.ndarray:
+    """Compute the share of positions at which two tasks have the same value: `(num_tasks, num_tasks)`, float64, 1 on the diagonal."""
     return 1 - squareform(pdist(codes, "hamming"))
 
 
-def clustering(codes: np.ndarray) -> np.ndarray | None:
+def build_tree(codes: np.ndarray) -> np.ndarray | None:
     """Build scipy's average-linkage tree `(num_tasks - 1, 4)` over the share of different positions; None for one task."""
     if len(codes) == 1:
         return None
@@ -34,22 +34,22 @@ def clustering(codes: np.ndarray) -> np.ndarray | None:
     return linkage(codes, "average", "hamming", optimal_ordering=len(codes) <= MOST_ORDERED_TASKS)
 
 
-def cluster_order(codes: np.ndarray) -> np.ndarray:
-    """Order of the tasks `(num_tasks,)` that puts similar ones side by side."""
-    tree = clustering(codes)
+def get_cluster_order(codes: np.ndarray) -> np.ndarray:
+    """Order the tasks `(num_tasks,)`, similar ones side by side."""
+    tree = build_tree(codes)
     return np.arange(len(codes)) if tree is None else leaves_list(tree)
 
 
-def similar_pairs(codes: np.ndarray, names: Sequence[str], count: int) -> list[tuple[str, str, int]]:
-    """The `count` pairs of tasks with most positions equal, and how many; none without."""
+def find_similar_pairs(codes: np.ndarray, names: Sequence[str], count: int) -> list[tuple[str, str, int]]:
+    """Find the `count` pairs of tasks with most positions equal, and how many; none without."""
     first, second = np.triu_indices(len(codes), 1)
     equal = (codes[first] == codes[second]).sum(1)
     best = np.argsort(-equal, kind="stable")[:count]
     return [(names[first[i]], names[second[i]], int(equal[i])) for i in best if equal[i]]
 
 
-def shared_values(codes: np.ndarray, names: Sequence[str]) -> list[list[tuple[int, list[str]]]]:
-    """Per position: the values that two or more tasks have there, with those tasks; the most shared value first."""
+def find_shared_values(codes: np.ndarray, names: Sequence[str]) -> list[list[tuple[int, list[str]]]]:
+    """Find per position the values that two or more tasks have there, with those tasks; the most shared value first."""
     positions = []
     for column in codes.T:
         values, counts = np.unique(column, return_counts=True)
@@ -60,8 +60,8 @@ def shared_values(codes: np.ndarray, names: Sequence[str]) -> list[list[tuple[in
     return positions
 
 
-def value_owners(code: Sequence[int], codes: np.ndarray, names: Sequence[str]) -> list[list[str]]:
-    """Per position of `code`: the tasks that have its value there."""
+def find_value_owners(code: Sequence[int], codes: np.ndarray, names: Sequence[str]) -> list[list[str]]:
+    """Find per position of `code` the tasks that have its value there."""
     return [[names[i] for i in np.flatnonzero(codes[:, p] == value)] for p, value in enumerate(code)]
 
 
@@ -85,14 +85,14 @@ class AttributeInformation:
     chance: float
 
 
-def attribute_information(
+def compute_attribute_information(
     codes: np.ndarray,
     names: Sequence[str],
     attributes: Mapping[str, Mapping[str, str]],
     shuffles: int = 100,
     seed: int = 0,
 ) -> list[AttributeInformation]:
-    """Adjusted mutual information between each position and each attribute, beside its chance level.
+    """Compute adjusted mutual information between each position and each attribute, beside its chance level.
 
     Attributes with one value, or another one for every task, say nothing about sharing and are left out.
     """
@@ -138,10 +138,10 @@ class _AdjustedInformation:
         return table
 
 
-def similarity_by_common_attributes(
+def compute_similarity_by_common_attributes(
     codes: np.ndarray, names: Sequence[str], attributes: Mapping[str, Mapping[str, str]]
 ) -> list[tuple[int, int, float]]:
-    """Pairs of tasks by how many attributes they have in common: `(attributes in common, pairs, mean similarity)`.
+    """Count pairs of tasks by how many attributes they have in common: `(attributes in common, pairs, mean similarity)`.
 
     Only tasks with the full set of attributes; empty where no two of them share one.
     """
@@ -153,6 +153,6 @@ def similarity_by_common_attributes(
     labels = np.array(values)
     first, second = np.triu_indices(len(known), 1)
     common = (labels[first] == labels[second]).sum(1)
-    shares = similarity(codes[known])[first, second]
+    shares = compute_similarity(codes[known])[first, second]
     groups = [(int(n), int((common == n).sum()), float(shares[common == n].mean())) for n in np.unique(common)]
     return groups if len(groups) > 1 else []

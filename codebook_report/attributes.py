@@ -10,8 +10,8 @@ from tasks.scenes import task_attributes
 TaskAttributes = dict[str, dict[str, str]]  # task name -> attribute -> value
 
 
-def known_attributes(names: Sequence[str]) -> TaskAttributes:
-    """What the names tell: the factors of the embedded benchmark's tasks; of others the data set, up to the last "/"."""
+def get_known_attributes(names: Sequence[str]) -> TaskAttributes:
+    """Return what the names tell: the factors of the embedded benchmark's tasks; of others the data set, up to the last "/"."""
     scenes = task_attributes()
     return {name: scenes.get(name) or {"data set": name.rpartition("/")[0]} for name in names if "/" in name}
 

@@ -29,7 +29,7 @@ class Codebook:
     codebook_size: int
 
     @classmethod
-    def of_model(cls, model: CTRForConditionalGeneration, title: str) -> "Codebook":
+    def from_model(cls, model: CTRForConditionalGeneration, title: str) -> "Codebook":
         config = model.config
         codes = config.codes_by_name(model.task_codes().tolist())
         return cls(title, list(codes), np.array(list(codes.values())), config.num_tasks, config.codebook_size)
@@ -46,7 +46,7 @@ class Codebook:
 
 
 def load_checkpoint(checkpoint: str) -> CTRForConditionalGeneration:
-    """A CTR model from a directory or from the Hub, in evaluation mode.
+    """Load a CTR model from a directory or from the Hub, in evaluation mode.
 
     Raises:
         ValueError: There is none; the message is one sentence.

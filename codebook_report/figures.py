@@ -14,11 +14,11 @@ from matplotlib.ticker import MaxNLocator
 
 from codebook_report.analysis import (
     AttributeInformation,
-    cluster_order,
-    clustering,
-    similarity,
-    usage,
-    value_owners,
+    build_tree,
+    compute_similarity,
+    count_usage,
+    find_value_owners,
+    get_cluster_order,
 )
 from codebook_report.search_course import SearchCourse
 from evaluation.plain_text import escape_math
@@ -28,34 +28,34 @@ MOST_NUMBERED_TASKS = 80
 MOST_NAMED_TASKS = 400
 MOST_SOURCE_TASKS = 30
 LONGEST_LABEL = 48
-BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#e7e9ee"
+BLUE, ORANGE, GRAY = "#2b6cb0", "#dd6b20", "#e7e9ee"
 SEQUENTIAL = colormaps["YlGnBu"]
 
 
-def codes_figure(codes: np.ndarray, names: Sequence[str], codebook_size: int) -> Figure:
-    """Tasks x positions. Values that no other task has at that position are grey, shared ones have a colour each."""
-    order = cluster_order(codes)
-    counts = usage(codes, codebook_size)
+def draw_codes(codes: np.ndarray, names: Sequence[str], codebook_size: int) -> Figure:
+    """Draw tasks x positions. Values that no other task has at that position are gray, shared ones have a color each."""
+    order = get_cluster_order(codes)
+    counts = count_usage(codes, codebook_size)
     shared = np.take_along_axis(counts, codes.T, axis=1).T > 1
-    colours = _value_colours(codebook_size)(codes)
-    colours[~shared] = to_rgba(GREY)
+    colors = _value_colors(codebook_size)(codes)
+    colors[~shared] = to_rgba(GRAY)
     figure, axes = _matrix_figure(len(codes), codes.shape[1], names)
-    axes.imshow(colours[order], aspect="auto", interpolation="none")
+    axes.imshow(colors[order], aspect="auto", interpolation="none")
     _label(axes, [names[i] for i in order], codes.shape[1])
     if len(codes) <= MOST_NUMBERED_TASKS:
         for row, task in enumerate(order):
             for position in range(codes.shape[1]):
-                colour = "#1a202c" if shared[task, position] else "#a0a6b4"
+                color = "#1a202c" if shared[task, position] else "#a0a6b4"
                 number = axes.text(
-                    position, row, codes[task, position], ha="center", va="center", fontsize=7, color=colour
+                    position, row, codes[task, position], ha="center", va="center", fontsize=7, color=color
                 )
                 number.set_in_layout(False)  # it fits: measuring it takes long
     return figure
 
 
-def usage_figure(codes: np.ndarray, codebook_size: int) -> Figure:
-    """Positions x values: by how many tasks a value is used; beside it the number of distinct values per position."""
-    counts = usage(codes, codebook_size)
+def draw_usage(codes: np.ndarray, codebook_size: int) -> Figure:
+    """Draw positions x values: by how many tasks a value is used; beside it the number of distinct values per position."""
+    counts = count_usage(codes, codebook_size)
     length = len(counts)
     figure = Figure(figsize=(11, 1.6 + 0.28 * length), layout="constrained", dpi=110)
     axes, bars = figure.subplots(1, 2, width_ratios=[5, 1], sharey=True)
@@ -82,23 +82,23 @@ def usage_figure(codes: np.ndarray, codebook_size: int) -> Figure:
     return figure
 
 
-def similarity_figure(codes: np.ndarray, names: Sequence[str]) -> Figure:
-    """Tasks x tasks: share of equal positions, tasks in the order of the tree on the left."""
-    order = cluster_order(codes)
+def draw_similarity(codes: np.ndarray, names: Sequence[str]) -> Figure:
+    """Draw tasks x tasks: the share of equal positions, tasks in the order of the tree on the left."""
+    order = get_cluster_order(codes)
     side = _height(len(codes))
     figure = Figure(figsize=(side + 3 + _label_width(names), side + 1.2), layout="constrained", dpi=110)
     tree_axes, axes = figure.subplots(1, 2, width_ratios=[1, max(3, side / 1.2)], sharey=True)
-    tree = clustering(codes)
+    tree = build_tree(codes)
     if tree is not None:
         tree_axes.add_collection(LineCollection(_branches(tree, order), colors="#4a5568", linewidths=0.8))
     tree_axes.set_xlim(1.02, 0)
     tree_axes.set_xlabel("different", fontsize=8)
     tree_axes.tick_params(left=False, labelleft=False, labelsize=7)
     tree_axes.spines[["top", "left", "right"]].set_visible(False)
-    shares = np.ma.masked_array(similarity(codes)[np.ix_(order, order)], mask=np.eye(len(order), dtype=bool))
+    shares = np.ma.masked_array(compute_similarity(codes)[np.ix_(order, order)], mask=np.eye(len(order), dtype=bool))
     largest = max(shares.filled(0).max(), 1 / codes.shape[1])
     image = axes.imshow(shares, cmap=SEQUENTIAL, vmin=0, vmax=largest, aspect="auto", interpolation="none")
-    axes.set_facecolor(GREY)
+    axes.set_facecolor(GRAY)
     axes.yaxis.set_tick_params(labelleft=False, labelright=True, left=False)
     _name_rows(axes, [names[i] for i in order])
     axes.set_xticks([])
@@ -107,8 +107,8 @@ def similarity_figure(codes: np.ndarray, names: Sequence[str]) -> Figure:
     return figure
 
 
-def information_figure(information: Sequence[AttributeInformation]) -> Figure:
-    """A row of bars per attribute: adjusted mutual information by position, and its chance level."""
+def draw_information(information: Sequence[AttributeInformation]) -> Figure:
+    """Draw a row of bars per attribute: adjusted mutual information by position, and its chance level."""
     rows = len(information)
     figure = Figure(figsize=(8, 0.8 + 1.5 * rows), layout="constrained", dpi=110)
     all_axes = figure.subplots(rows, 1, sharex=True, sharey=True, squeeze=False)[:, 0]
@@ -128,8 +128,8 @@ def information_figure(information: Sequence[AttributeInformation]) -> Figure:
     return figure
 
 
-def search_figure(course: SearchCourse, num_evaluations: int | None = None) -> Figure:
-    """The objective of every code evaluated, and the best so far; up to `num_evaluations` on the axis, if given."""
+def draw_search(course: SearchCourse, num_evaluations: int | None = None) -> Figure:
+    """Draw the objective of every code evaluated, and the best so far; up to `num_evaluations` on the axis, if given."""
     figure = Figure(figsize=(8, 3.4), layout="constrained", dpi=110)
     axes = figure.subplots()
     values = np.array([np.nan if e.value is None else e.value for e in course.trace])
@@ -137,7 +137,7 @@ def search_figure(course: SearchCourse, num_evaluations: int | None = None) -> F
     numbers = np.arange(1, len(values) + 1)
     axes.scatter(numbers[is_start], values[is_start], s=9, color=ORANGE, label="training tasks' codes")
     axes.scatter(numbers[~is_start], values[~is_start], s=7, color="#a3bfdb", label="one position varied")
-    axes.step(numbers, course.best_so_far(), where="post", color=BLUE, linewidth=1.8, label="best so far")
+    axes.step(numbers, course.compute_best_so_far(), where="post", color=BLUE, linewidth=1.8, label="best so far")
     beginnings = [i for i in range(1, len(values)) if course.trace[i].start != course.trace[i - 1].start]
     for i in beginnings:
         axes.axvline(numbers[i] - 0.5, color="#cbd5e0", linewidth=1, zorder=0)
@@ -152,19 +152,19 @@ def search_figure(course: SearchCourse, num_evaluations: int | None = None) -> F
     return figure
 
 
-def sources_figure(code: Sequence[int], codes: np.ndarray, names: Sequence[str]) -> Figure:
-    """Training tasks x positions: where a task has the same value as `code`; the tasks with most in common first."""
+def draw_sources(code: Sequence[int], codes: np.ndarray, names: Sequence[str]) -> Figure:
+    """Draw training tasks x positions: where a task has the same value as `code`; the tasks with most in common first."""
     equal = codes == np.asarray(code)
     ranked = np.lexsort([equal.argmax(1), -equal.sum(1)])  # equally many: by position
     chosen = [i for i in ranked if equal[i].any()][:MOST_SOURCE_TASKS]
-    owners = [len(tasks) for tasks in value_owners(code, codes, names)]
+    owners = [len(tasks) for tasks in find_value_owners(code, codes, names)]
     figure, axes = _matrix_figure(len(chosen) + 1, codes.shape[1], names)
-    colours = np.full((len(chosen) + 1, codes.shape[1], 4), to_rgba(GREY))
-    value_colours = _value_colours(max(int(codes.max()), max(code)) + 1)(np.asarray(code))
-    colours[0] = value_colours
+    colors = np.full((len(chosen) + 1, codes.shape[1], 4), to_rgba(GRAY))
+    value_colors = _value_colors(max(int(codes.max()), max(code)) + 1)(np.asarray(code))
+    colors[0] = value_colors
     for row, task in enumerate(chosen, start=1):
-        colours[row, equal[task]] = value_colours[equal[task]]
-    axes.imshow(colours, aspect="auto", interpolation="none")
+        colors[row, equal[task]] = value_colors[equal[task]]
+    axes.imshow(colors, aspect="auto", interpolation="none")
     axes.axhline(0.5, color="white", linewidth=4)
     _label(axes, ["found code", *(f"{names[i]} ({equal[i].sum()})" for i in chosen)], codes.shape[1])
     for position, value in enumerate(code):
@@ -179,8 +179,8 @@ def _integers(largest: int) -> list[int]:
     return [n for n in (1, 2, 5, 10, 20, 50, 100, 200, 500) if n <= largest]
 
 
-def _value_colours(codebook_size: int) -> ListedColormap:
-    """A light colour per value; neighbouring values get distant hues, since they have nothing to do with each other."""
+def _value_colors(codebook_size: int) -> ListedColormap:
+    """A light color per value; neighboring values get distant hues, since they have nothing to do with each other."""
     values = np.arange(codebook_size)
     hues = values * 0.618034 % 1
     return ListedColormap(hsv_to_rgb(np.stack([hues, 0.35 + 0.2 * (values % 3) / 2, np.full(len(values), 0.95)], 1)))

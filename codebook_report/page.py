@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from codebook_report import analysis, figures
-from codebook_report.attributes import known_attributes
+from codebook_report.attributes import get_known_attributes
 from codebook_report.codebook import Codebook
 from codebook_report.search_course import SearchCourse
 from modeling_ctr.check_codes import check_codes
@@ -42,30 +42,30 @@ def write_codebook_report(
     """
     if course is not None:
         check_codes(course.code, book.codes.shape[1], book.codebook_size, "The code of the search trace")
-    attributes = known_attributes(book.names) if attributes is None else attributes
+    attributes = get_known_attributes(book.names) if attributes is None else attributes
     codes, names = book.trained
-    information = analysis.attribute_information(codes, names, attributes)
+    information = analysis.compute_attribute_information(codes, names, attributes)
     pictures = {
-        "codes": figures.codes_figure(book.codes, book.labels, book.codebook_size),
-        "usage": figures.usage_figure(codes, book.codebook_size),
-        "similarity": figures.similarity_figure(book.codes, book.labels),
+        "codes": figures.draw_codes(book.codes, book.labels, book.codebook_size),
+        "usage": figures.draw_usage(codes, book.codebook_size),
+        "similarity": figures.draw_similarity(book.codes, book.labels),
     }
     if information:
-        pictures["information"] = figures.information_figure(information)
+        pictures["information"] = figures.draw_information(information)
     if course is not None:
-        pictures["search"] = figures.search_figure(course)
-        pictures["sources"] = figures.sources_figure(course.code, codes, names)
+        pictures["search"] = figures.draw_search(course)
+        pictures["sources"] = figures.draw_sources(course.code, codes, names)
     pngs = {name: _png(figure) for name, figure in pictures.items()}
 
     page = _load_template().render(
         book=book,
         usage=_usage_summary(codes, book.codebook_size),
-        pairs=analysis.similar_pairs(book.codes, book.labels, LONGEST_TABLE),
-        shared=analysis.shared_values(codes, names),
+        pairs=analysis.find_similar_pairs(book.codes, book.labels, LONGEST_TABLE),
+        shared=analysis.find_shared_values(codes, names),
         longest=LONGEST_TABLE,
         named=len(book.names) <= figures.MOST_NAMED_TASKS,
         information=information,
-        by_common=analysis.similarity_by_common_attributes(codes, names, attributes),
+        by_common=analysis.compute_similarity_by_common_attributes(codes, names, attributes),
         search=None if course is None else _search_summary(course, codes, names),
         pictures={name: base64.b64encode(png).decode() for name, png in pngs.items()},
     )
@@ -89,7 +89,7 @@ def _load_template() -> jinja2.Template:
 
 
 def _usage_summary(codes: np.ndarray, codebook_size: int) -> dict:
-    counts = analysis.usage(codes, codebook_size)
+    counts = analysis.count_usage(codes, codebook_size)
     distinct = (counts > 0).sum(1)
     _, tasks_per_code = np.unique(codes, axis=0, return_counts=True)
     return {
@@ -103,15 +103,15 @@ def _usage_summary(codes: np.ndarray, codebook_size: int) -> dict:
 
 
 def _search_summary(course: SearchCourse, codes: np.ndarray, names: Sequence[str]) -> dict:
-    start = course.start_code()
-    owners = analysis.value_owners(course.code, codes, names)
+    start = course.find_start_code()
+    owners = analysis.find_value_owners(course.code, codes, names)
     return {
         "code": course.code,
         "loss": course.loss,
         "objective": course.objective.replace("_", " "),
-        "evaluations": course.num_codes(),
+        "evaluations": course.count_codes(),
         "start_names": [name for name, code in zip(names, codes.tolist(), strict=True) if code == start],
-        "start_loss": course.start_loss(),
+        "start_loss": course.get_start_loss(),
         "rows": list(zip(range(1, len(start) + 1), start, course.code, owners, strict=True)),
         "num_changed": sum(a != b for a, b in zip(start, course.code, strict=True)),
     }

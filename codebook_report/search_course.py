@@ -29,20 +29,20 @@ class SearchCourse:
     loss: float
 
     @classmethod
-    def of_trace(cls, trace: list[Trial], objective: str) -> "SearchCourse":
-        """The course so far. Raises a ValueError where no code has a value yet."""
+    def from_trace(cls, trace: list[Trial], objective: str) -> "SearchCourse":
+        """Make the course of evaluations so far. Raises a ValueError where no code has a value yet."""
         complete = [e for e in trace if e.value is not None]
         if not complete:
             raise ValueError("The search has not evaluated any code yet.")
         best = min(complete, key=lambda e: e.value)
         return cls(trace, objective, best.code, best.value)
 
-    def best_so_far(self) -> np.ndarray:
-        """Least value up to each evaluation, `(len(trace),)`."""
+    def compute_best_so_far(self) -> np.ndarray:
+        """Compute the least value up to each evaluation, `(len(trace),)`."""
         return np.fmin.accumulate([math.nan if e.value is None else e.value for e in self.trace])
 
-    def start_code(self) -> list[int]:
-        """The code that was varied, position by position, into the best one."""
+    def find_start_code(self) -> list[int]:
+        """Find the code that was varied, position by position, into the best one."""
         start = next(e.start for e in self.trace if e.code == self.code)
         tried = [e for e in self.trace if e.step == -1 and e.value is not None]
         first = next((e for e in self.trace if e.start == start and e.step >= 0), None)
@@ -50,17 +50,17 @@ class SearchCourse:
             tried = [e for e in tried if _without(e.code, first.position) == _without(first.code, first.position)]
         return min(tried, key=lambda e: e.value).code
 
-    def start_loss(self) -> float:
-        """The value of `start_code()`."""
-        return next(e.value for e in self.trace if e.code == self.start_code())
+    def get_start_loss(self) -> float:
+        """Return the value of `find_start_code()`."""
+        return next(e.value for e in self.trace if e.code == self.find_start_code())
 
-    def num_codes(self) -> int:
-        """Distinct codes evaluated."""
+    def count_codes(self) -> int:
+        """Count distinct codes evaluated."""
         return len({tuple(e.code) for e in self.trace})
 
 
 def read_trace(path: str | os.PathLike) -> SearchCourse:
-    """The course so far of a search with a `trace_path`; a last line that is still being written is left out.
+    """Read the course so far of a search with a `trace_path`; a last line that is still being written is left out.
 
     Raises:
         ValueError: The file is no trace, or holds no evaluation yet.
@@ -72,7 +72,7 @@ def read_trace(path: str | os.PathLike) -> SearchCourse:
         trace = [from_dict(Trial, json.loads(line)) for line in lines[1:]]
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"'{path}' is not the trace of a Bitwise Search.") from error
-    return SearchCourse.of_trace(trace, objective)
+    return SearchCourse.from_trace(trace, objective)
 
 
 def load_search(path: str | os.PathLike) -> SearchCourse:

@@ -48,8 +48,7 @@ def evaluate_held_out(
     """Run the methods of the settings that fit the model, on each data set, and write reports into `output_dir`.
 
     Codes found and prompts tuned from a code with the first seed are added to a CTR model. What an interrupted run
-    finished is not computed again. Of several processes all call this, share the work, and return the same; the main
-    one writes.
+    finished is not computed again. All processes of a run call this and share the work; the main one writes.
 
     Args:
         model: A CTR model, or a plain language model, which is then the T0 baseline.
@@ -61,7 +60,7 @@ def evaluate_held_out(
         search: How codes are searched. Default: [`SearchConfig`]'s.
         tuning: Which rivals tune on the few-shot examples. Default: none.
         do_eval: Whether the methods are judged on evaluation rows; else codes are found only.
-        max_eval_samples: Evaluation rows of a data set, at most. Default: all.
+        max_eval_samples: Evaluation rows of a data set, at most.
 
     Raises:
         DataError: A data set has too few rows, or a method does not fit its tasks.
@@ -70,15 +69,13 @@ def evaluate_held_out(
     tuning = tuning or TuningSettings()
     _require_tunable(model, tuning)
     search = SearchConfig(**get_settings(SearchConfig, search or SearchConfig()))
-    needs_labels = settings.needs_labels or bool(tuning.tuning_methods)
-    num_shots, num_unlabelled = needs_labels * settings.num_shots, settings.needs_unlabelled * settings.num_unlabelled
+    num_shots = settings.num_shots if settings.needs_labels or tuning.tuning_methods else 0
+    num_unlabelled = settings.num_unlabelled if settings.needs_unlabelled else 0
     draws = Draws(num_shots, num_unlabelled, do_eval, max_eval_samples, settings.protocol)
     scores: list[Score] = []
     model_digest = model_fingerprint(model)
     for dataset in dict.fromkeys(task.dataset for task in tasks):
-        rows, of_dataset = _load_dataset(
-            model, [t for t in tasks if t.dataset == dataset], load_rows, builder, settings
-        )
+        rows, of_dataset = _load_dataset(dataset, model, tasks, load_rows, builder, settings)
         judges: dict[tuple, Judge] = {}  # what a judge has scored, it remembers for the next seed
         for seed in settings.few_shot_seeds:
             logger.info(f"{dataset}, few-shot seed {seed}")
@@ -86,15 +83,14 @@ def evaluate_held_out(
             folder = get_dataset_folder(output_dir, dataset, seed)
             run = DatasetRun(model, model_digest, examples, settings, search, tuning, seed, folder)
             run = replace(run, found=find_codes(run))
-            is_first = seed == settings.few_shot_seeds[0]
-            if is_first and run.is_ctr:
-                add_codes(run, builder)
             if do_eval:
                 scores += score_methods(run, partial(_get_judge, judges, model, builder, settings))
-                if is_first and CODE_TUNING in tuning.tuning_methods:
+            if seed == settings.few_shot_seeds[0] and run.is_ctr:
+                add_codes(run, builder)
+                if do_eval and CODE_TUNING in tuning.tuning_methods:
                     add_tuned_prompts(run, builder)
-                if is_main_process():  # after each, so that an interrupted run leaves a report of what it did
-                    write_report(scores, output_dir, _describe_run(model, settings))
+            if do_eval and is_main_process():  # after each, so that an interrupted run leaves a report of what it did
+                write_report(scores, output_dir, _describe_run(model, settings))
     return scores
 
 
@@ -126,6 +122,7 @@ def _require_tunable(model: PreTrainedModel, tuning: TuningSettings) -> None:
 
 
 def _load_dataset(
+    dataset: str,
     model: PreTrainedModel,
     tasks: Sequence[Task],
     load_rows: Callable[[Task], SplitRows],
@@ -133,6 +130,7 @@ def _load_dataset(
     settings: HeldOutSettings,
 ) -> tuple[SplitRows, Sequence[Task]]:
     """Rows of one data set, and those of its tasks that are asked."""
+    tasks = [task for task in tasks if task.dataset == dataset]
     require_own_files(tasks)
     rows = load_rows(tasks[0])
     if settings.templates_per_dataset is not None:

@@ -71,7 +71,7 @@ def answer(
 
 def nearest_task(model: CTRForConditionalGeneration, code: Sequence[int]) -> str:
     """Write a sentence on the task whose code has most in common with this one."""
-    book = Codebook.of_model(model, title="")
+    book = Codebook.from_model(model, title="")
     counts = (book.codes == np.array(code)).sum(1)
     equal, name = int(counts.max()), book.names[int(counts.argmax())]
     if equal == len(code):

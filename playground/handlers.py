@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from codebook_report.codebook import Codebook
-from codebook_report.figures import search_figure
+from codebook_report.figures import draw_search
 from codebook_report.page import write_codebook_report
 from codebook_report.search_course import SearchCourse
 from search import CodeEnsemble, CodeScorer
@@ -92,16 +92,16 @@ class Handlers:
 
     def _bitwise(self, scorer: CodeScorer, most: int, stop: threading.Event) -> Generator[Outputs, None, Outputs]:
         for course in bitwise_steps(scorer, most, stop):
-            done = course.num_codes()
+            done = course.count_codes()
             status = f"{_format_bar(done, most)} {done} of at most {most} codes, best loss {course.loss:.3f}"
             if not stop.is_set():
-                yield status, search_figure(course, most), *NO_RESULT
+                yield status, draw_search(course, most), *NO_RESULT
         status = (
-            f"{_format_bar(1, 1)} Done after {done} codes: loss {course.loss:.3f}, from {course.start_loss():.3f} with the best "
+            f"{_format_bar(1, 1)} Done after {done} codes: loss {course.loss:.3f}, from {course.get_start_loss():.3f} with the best "
             f"training task's code. {float(scorer.accuracies([course.code])):.0%} of these examples come out right; "
             "others may do worse."
         )
-        return status, search_figure(course), course.code, course
+        return status, draw_search(course), course.code, course
 
     def _ensemble(self, scorer: CodeScorer, stop: threading.Event) -> Generator[Outputs, None, Outputs]:
         for done, count in ensemble_steps(scorer, stop):
@@ -136,7 +136,7 @@ class Handlers:
         return self._write_report(None)
 
     def _write_report(self, course: SearchCourse | None) -> str:
-        book = Codebook.of_model(self.checkpoint.model, self.checkpoint.name)
+        book = Codebook.from_model(self.checkpoint.model, self.checkpoint.name)
         with tempfile.TemporaryDirectory() as folder:
             page = write_codebook_report(book, Path(folder), course=course).read_text(encoding="utf-8")
         return f'<iframe title="codebook report" class="report" srcdoc="{html.escape(page)}"></iframe>'

@@ -61,7 +61,7 @@ class FindTab:
 def build_page(handlers: Handlers) -> gr.Blocks:
     """Build the page."""
     model, name = handlers.checkpoint.model, handlers.checkpoint.name
-    tasks = Codebook.of_model(model, name).names
+    tasks = Codebook.from_model(model, name).names
     with gr.Blocks(title=f"{name}: tasks as codes", delete_cache=(3600, 86400)) as blocks:
         found, course, shown = gr.State(), gr.State(), gr.State([])
         gr.Markdown(

@@ -2,13 +2,13 @@ import json
 
 import pytest
 
-from codebook_report.attributes import known_attributes, load_attributes
+from codebook_report.attributes import get_known_attributes, load_attributes
 from tasks.scenes import TRAINING_TASKS
 
 
 def test_the_data_set_is_the_name_up_to_the_last_slash():
     names = ["glue/mrpc/same", "ag_news/topic", "task_0"]
-    assert known_attributes(names) == {
+    assert get_known_attributes(names) == {
         "glue/mrpc/same": {"data set": "glue/mrpc"},
         "ag_news/topic": {"data set": "ag_news"},
     }
@@ -16,7 +16,7 @@ def test_the_data_set_is_the_name_up_to_the_last_slash():
 
 def test_the_factors_of_the_embedded_benchmark_are_known():
     names = [task.name for task in TRAINING_TASKS]
-    attributes = known_attributes(names)
+    attributes = get_known_attributes(names)
     assert list(attributes) == names
     assert attributes[names[0]] == {
         "owner": TRAINING_TASKS[0].owner,

@@ -46,7 +46,7 @@ def test_one_page_with_all_pictures_inside(checkpoint, tmp_path, capsys):
 
 
 def test_added_tasks_are_marked(checkpoint):
-    book = Codebook.of_model(load_checkpoint(str(checkpoint)), "tiny")
+    book = Codebook.from_model(load_checkpoint(str(checkpoint)), "tiny")
     assert book.labels == ["glue_mrpc", "glue_qqp", "ag_news", "rte *"]
     assert book.trained[1] == ["glue_mrpc", "glue_qqp", "ag_news"]
 
@@ -129,7 +129,7 @@ def test_thousands_of_tasks_end_in_seconds(tmp_path):
 
 def test_a_trace_of_another_model(tmp_path):
     book = Codebook("x", ["a", "b"], np.array([[1, 2], [1, 3]]), 2, 4)
-    course = SearchCourse.of_trace([Trial(0, -1, None, [1, 2, 3], 1.0)], "loss")
+    course = SearchCourse.from_trace([Trial(0, -1, None, [1, 2, 3], 1.0)], "loss")
     with pytest.raises(ValueError, match="The code of the search trace has 3 integers, but a task code .* has 2"):
         write_codebook_report(book, tmp_path / "out", course=course)
     assert not (tmp_path / "out").exists()

@@ -37,20 +37,20 @@ def test_result_and_trace_tell_the_same(tmp_path, trace_path):
 
 
 def test_best_so_far():
-    course = SearchCourse.of_trace(TRACE, "loss")
-    assert course.best_so_far().tolist() == [5, 4, 4, 4, 2, 2]
+    course = SearchCourse.from_trace(TRACE, "loss")
+    assert course.compute_best_so_far().tolist() == [5, 4, 4, 4, 2, 2]
 
 
 def test_before_the_first_value_it_is_not_a_number():
-    course = SearchCourse.of_trace([Trial(0, -1, None, [0, 0], None, 6.0, 4), *TRACE], "loss")
-    assert np.isnan(course.best_so_far()[0])
-    assert course.best_so_far()[1] == 5
+    course = SearchCourse.from_trace([Trial(0, -1, None, [0, 0], None, 6.0, 4), *TRACE], "loss")
+    assert np.isnan(course.compute_best_so_far()[0])
+    assert course.compute_best_so_far()[1] == 5
 
 
 def test_the_start_is_that_of_the_walk_which_found_the_code():
-    assert SearchCourse.of_trace(TRACE, "loss").start_code() == [1, 1]
-    assert SearchCourse.of_trace(TRACE[:4], "loss").start_code() == [2, 2]
-    assert SearchCourse.of_trace(TRACE[:2], "loss").start_code() == [2, 2]
+    assert SearchCourse.from_trace(TRACE, "loss").find_start_code() == [1, 1]
+    assert SearchCourse.from_trace(TRACE[:4], "loss").find_start_code() == [2, 2]
+    assert SearchCourse.from_trace(TRACE[:2], "loss").find_start_code() == [2, 2]
 
 
 def test_a_search_that_is_still_writing(trace_path):

@@ -16,8 +16,8 @@ def scorer(checkpoint):
 def test_bitwise_search_ends_with_the_best_code(scorer):
     courses = list(bitwise_steps(scorer, 200, threading.Event()))
     last = courses[-1]
-    assert last.num_codes() <= 200
-    assert last.loss == min(e.value for e in last.trace) <= last.start_loss()
+    assert last.count_codes() <= 200
+    assert last.loss == min(e.value for e in last.trace) <= last.get_start_loss()
     assert last.objective == "normalized_loss"
 
 
