@@ -15,6 +15,7 @@ from modeling_ctr.joined_inputs import (
 )
 
 from .examples import ScoredExamples
+from .pair_batches import MIN_FILL
 from .targets import Targets
 
 # Keys and values of texts that are kept between calls, for prompts behind the text: bytes, at most.
@@ -54,6 +55,9 @@ class DecoderOnlyReader:
         examples: What it reads.
         code_position: Where prompt vectors stand: "prefix" (behind a bos token, where the text has one) or "suffix".
 
+    Attributes:
+        kept_bytes (`int`): Memory of the keys and values that are kept.
+
     Raises:
         ValueError: The language model is none that prompt vectors and caches can be used with; says why.
     """
@@ -67,7 +71,7 @@ class DecoderOnlyReader:
         check_causal_backbone(language_model)
         self.language_model, self.examples, self.code_position = language_model, examples, code_position
         self._kept: dict[int, Layers] = {}  # by example, without padding
-        self._kept_bytes = 0
+        self.kept_bytes = 0
         self._weights: list[tuple[int, int]] = []  # that they were computed with
 
     def check_prompt_length(self, length: int) -> None:
@@ -187,7 +191,7 @@ class DecoderOnlyReader:
             )
             layers.append((keys[of_pair], values[of_pair]))
         mask = (torch.arange(longest) >= longest - lengths[:, None]).long().to(device)
-        return DynamicCache(layers), mask
+        return make_cache(layers), mask
 
     def _get_kept(self, examples: list[int], token_budget: int) -> list[Layers]:
         """Keys and values of texts by layer, `(heads, length, size)` each; those not yet kept are read."""
@@ -196,7 +200,7 @@ class DecoderOnlyReader:
             for weight in self.language_model.parameters()
         ]
         if weights != self._weights:
-            self._kept, self._kept_bytes, self._weights = {}, 0, weights
+            self._kept, self.kept_bytes, self._weights = {}, 0, weights
         found = {example: self._kept[example] for example in examples if example in self._kept}
         missing = [example for example in examples if example not in found]
         longest = int(self.examples.lengths[examples].max())
@@ -213,9 +217,9 @@ class DecoderOnlyReader:
                 text = [tuple(t[row, :, -length:].clone() for t in layer[:2]) for layer in cache]
                 found[example] = text
                 size = sum(t.nbytes for layer in text for t in layer)
-                if self._kept_bytes + size <= KEPT_BYTES:
+                if self.kept_bytes + size <= KEPT_BYTES:
                     self._kept[example] = text
-                    self._kept_bytes += size
+                    self.kept_bytes += size
         return [found[example] for example in examples]
 
     # --------------------------------------------------------------------------------------------- the answers
@@ -240,9 +244,12 @@ class DecoderOnlyReader:
         while len(order):
             steps = int(lengths[order[0]]) - first
             size = max(1, min(READ_TOKENS * token_budget // context.mask.shape[1], token_budget // (2 * steps)))
+            # Answers of other lengths are left to the next chunk, unless this one would hardly be filled without them.
+            equal = int((lengths[order[:size]] == first + steps).sum())
+            size = equal if equal >= MIN_FILL * size else size
             rows, order = order[:size], order[size:]
             pairs, tokens = pair[rows].to(device), targets.tokens[target[rows].to(device)]
-            cache = DynamicCache([(layer[0][pairs], layer[1][pairs]) for layer in layers])
+            cache = make_cache([(layer[0][pairs], layer[1][pairs]) for layer in layers])
             mask = torch.cat([context.mask[pairs], context.mask.new_ones(len(rows), steps)], dim=1)
             words = self.language_model.get_input_embeddings()(tokens[:, first - 1 : first - 1 + steps])
             logits = self._forward(words, mask, cache, steps)
@@ -264,6 +271,15 @@ class DecoderOnlyReader:
             inputs_embeds=embeds, attention_mask=mask, past_key_values=cache, use_cache=True, **options
         )
         return outputs.logits[:, -logits_to_keep:].float()
+
+
+def make_cache(layers: Layers) -> DynamicCache:
+    """A cache that holds keys and values `(rows, heads, length, size)` as they are; its constructor would copy them."""
+    cache = DynamicCache()
+    for number, (keys, values) in enumerate(layers):
+        cache.update(keys[:, :, :0], values[:, :, :0], number)
+        cache.layers[number].keys, cache.layers[number].values = keys, values
+    return cache
 
 
 def count_shared_tokens(targets: Targets) -> int:

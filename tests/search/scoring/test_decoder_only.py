@@ -141,11 +141,11 @@ def test_kept_texts_are_bounded_and_forgotten_with_their_weights(tiny_causal_mod
     expected = scorer.choice_log_likelihoods(codes)
     reader = scorer.prompt_scorer.reader
     assert set(reader._kept) == set(range(9))
-    assert reader._kept_bytes == sum(len(row["input_ids"]) for row in rows) * 2 * 2 * 8 * 4  # layers, keys and values
-    monkeypatch.setattr(decoder_only, "KEPT_BYTES", reader._kept_bytes // 2)
+    assert reader.kept_bytes == sum(len(row["input_ids"]) for row in rows) * 2 * 2 * 8 * 4  # layers, keys and values
+    monkeypatch.setattr(decoder_only, "KEPT_BYTES", reader.kept_bytes // 2)
     tight = CodeScorer(model, rows)
     torch.testing.assert_close(tight.choice_log_likelihoods(codes), expected, rtol=1e-5, atol=1e-5)
-    assert 0 < tight.prompt_scorer.reader._kept_bytes <= decoder_only.KEPT_BYTES
+    assert 0 < tight.prompt_scorer.reader.kept_bytes <= decoder_only.KEPT_BYTES
     with torch.no_grad():
         model.backbone.model.layers[0].mlp.up_proj.weight.mul_(0.5)
     prompts = model.prompt_vectors(codes)
