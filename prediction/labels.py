@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.template import SEPARATOR
+from tasks.template_usage import SEPARATOR
 
 Label = str | int | float | bool
 

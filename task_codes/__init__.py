@@ -26,9 +26,11 @@ if TYPE_CHECKING:  # for type checkers and editors, which follow no lookup at ru
     from search import task_code_space as task_code_space
     from tasks import FeatureBuilder as FeatureBuilder
     from tasks import few_shot_split as few_shot_split
+    from tasks import load_file_rows as load_file_rows
     from tasks import load_rows as load_rows
     from tasks import load_tasks as load_tasks
     from tasks import select_tasks as select_tasks
+    from tasks import task_from_files as task_from_files
     from trainers import CTRTrainer as CTRTrainer
     from trainers import CTRTrainingArguments as CTRTrainingArguments
     from trainers.hub import push_to_hub as push_to_hub
@@ -54,9 +56,11 @@ _MODULES = {
     "task_code_space": "search",
     "FeatureBuilder": "tasks",
     "few_shot_split": "tasks",
+    "load_file_rows": "tasks",
     "load_rows": "tasks",
     "load_tasks": "tasks",
     "select_tasks": "tasks",
+    "task_from_files": "tasks",
     "CTRTrainer": "trainers",
     "CTRTrainingArguments": "trainers",
     "push_to_hub": "trainers.hub",

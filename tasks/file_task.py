@@ -18,10 +18,12 @@ from transformers.utils import logging
 
 from .data import SplitRows
 from .errors import DataError
+from .jinja_sandbox import ANSWER_CHOICES
 from .local_files import KINDS, load_files
 from .splits import get_kind
 from .task import Task
-from .template import ANSWER_CHOICES, SEPARATOR, Template
+from .template import Template
+from .template_usage import SEPARATOR
 
 logger = logging.get_logger(__name__)
 

@@ -16,20 +16,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import jinja2
 import yaml
 from jinja2 import meta, nodes
 
 from .data_source import resolve_data
+from .errors import TemplateError
+from .jinja_sandbox import ANSWER_CHOICES, parse_jinja
 from .jinja_source import UnsupportedSyntax, source_of
-from .template import (
-    ANSWER_CHOICES,
-    SEPARATOR,
-    Template,
-    names_in_target,
-    parse_jinja,
-)
+from .template import Template
 from .template_file import TemplateFile, load_template_file
+from .template_usage import SEPARATOR, find_names_in_target
 
 # Methods that templates call for what they do to a list or mapping, inside `{{ }}` or `{% set _ = ... %}`.
 _MUTATORS = frozenset({"append", "extend", "insert", "update", "pop", "remove", "setdefault"})
@@ -63,7 +59,7 @@ def _converted(template: Template) -> tuple[Template, bool]:
         answer_choices = (
             None if choices is None else re.sub(r"\s*\|\|\|\s*", f" {SEPARATOR} ", source_of(choices)).strip()
         )
-    except jinja2.TemplateSyntaxError as error:
+    except TemplateError as error:
         raise NotConvertible("it is not valid Jinja") from error
     except UnsupportedSyntax as error:
         raise NotConvertible(f"it has {str(error).partition(' (')[0]}") from error
@@ -160,7 +156,7 @@ class _Conversion:
 
     def _fields_of_target(self, tree: nodes.Template) -> set[str]:
         """Fields, read after some separator, or kept by variables that are."""
-        names = names_in_target(tree)
+        names = find_names_in_target(tree)
         size = -1
         while size < len(names):
             size = len(names)

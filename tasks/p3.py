@@ -10,7 +10,8 @@ from pathlib import Path
 from .data import load_rows
 from .data_source import DataSource
 from .errors import DataError
-from .template import ANSWER_CHOICES, Template
+from .jinja_sandbox import ANSWER_CHOICES
+from .template import Template
 
 PREFIX = "P3/"
 _INPUTS, _TARGETS = "inputs_pretokenized", "targets_pretokenized"

@@ -11,150 +11,26 @@ string.
 
 import json
 import random
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple
 
-import jinja2
-from jinja2 import meta, nodes, pass_context
-from jinja2.runtime import StrictUndefined
-from jinja2.sandbox import SandboxedEnvironment
-from jinja2.utils import missing
-
 from .errors import TemplateError
+from .field_values import AnswerChoices, is_blank
+from .jinja_sandbox import ANSWER_CHOICES, render_jinja
+from .template_usage import SEPARATOR, Usage, get_usage
 
-SEPARATOR = "|||"
 # Stands for "|||" inside a row's own text while it is rendered. PromptSource's constant: some of its templates
 # (multi_news) split documents by it.
 PROTECTED_SEPARATOR = "3ed2dface8203c4c9dfb1a5dc58e41e0"
-ANSWER_CHOICES = "answer_choices"
 # In the names of fields that hold what is asked, and not the text that it is asked about.
 _ASKED = ("question", "hypothesis")
-# Key of the random generator in a rendering context; the leading space keeps it apart from every field name.
-_RANDOM = " random"
-
-
-class _Choices(list):
-    """Answer choices, by a row's label."""
-
-    def __getitem__(self, label: Any) -> Any:
-        if isinstance(label, str):
-            label = _number_in(label)
-        if _is_missing(label) or (isinstance(label, (int, float)) and label == -1):
-            return ""
-        # As a column of integers is read from a table in which some are missing.
-        return super().__getitem__(int(label) if isinstance(label, float) and label.is_integer() else label)
-
-
-def _number_in(label: str) -> Any:
-    """A label as the texts of a table have it: a number, None where there is none, or else the text itself."""
-    label = label.strip()
-    if not label or label.lower() == "nan":
-        return None
-    try:
-        return float(label)
-    except ValueError:
-        return label
-
-
-class _MissingField(StrictUndefined):
-    @property
-    def _undefined_message(self) -> str:
-        if self._undefined_obj is missing and self._undefined_name == ANSWER_CHOICES:
-            return f"it has no {ANSWER_CHOICES}"
-        if self._undefined_obj is missing:
-            return f"the row has no field {self._undefined_name!r}"
-        if isinstance(self._undefined_name, StrictUndefined):  # what is undefined by a name or label that is undefined
-            return self._undefined_name._undefined_message
-        if isinstance(self._undefined_obj, _Choices):
-            return f"{self._undefined_name!r} is no position (from 0) in the answer choices {self._undefined_obj}"
-        return super()._undefined_message
-
-
-@pass_context
-def _choice(context: jinja2.runtime.Context, items: Sequence) -> Any:
-    """PromptSource's `choice`, and Jinja's `random`, made repeatable: drawn from a generator seeded by the row."""
-    return context[_RANDOM].choice(list(items))
-
-
-def _most_frequent(items: Sequence) -> list:
-    """All items that occur most often, in order of first occurrence."""
-    counts = Counter(items)
-    top = max(counts.values(), default=0)
-    return [item for item, count in counts.items() if count == top]
-
-
-_environment = SandboxedEnvironment(
-    undefined=_MissingField, finalize=lambda value: "" if _is_missing(value) else value
-)
-_environment.filters.update(choice=_choice, random=_choice, most_frequent=_most_frequent)
-_environment.globals.update(zip=zip)
-
-
-def parse_jinja(source: str) -> nodes.Template:
-    """The syntax tree of a template's source.
-
-    Raises:
-        jinja2.TemplateSyntaxError: It is not valid Jinja.
-    """
-    return _environment.parse(source)
 
 
 @cache
-def _compiled(source: str) -> jinja2.Template:
-    return _environment.from_string(source)
-
-
-class _Usage(NamedTuple):
-    """Which fields of a row a Jinja source reads, by where; whether it draws, and counts answer choices from the end."""
-
-    fields: frozenset[str]
-    target_fields: frozenset[str]
-    draws: bool
-    counts_from_end: bool
-
-
-@cache
-def _usage(source: str) -> _Usage:
-    tree = _environment.parse(source)
-    # First, since what follows folds constants in the tree.
-    counts_from_end = any(isinstance(node.arg, nodes.Neg) for node in tree.find_all(nodes.Getitem))
-    fields = meta.find_undeclared_variables(tree) - set(_environment.globals)
-    draws = any(node.name in ("choice", "random") for node in tree.find_all(nodes.Filter))
-    return _Usage(frozenset(fields), frozenset(names_in_target(tree) & fields), draws, counts_from_end)
-
-
-def names_in_target(tree: nodes.Template) -> set[str]:
-    """Names that are read after some separator."""
-    names: set[str] = set()
-    in_target = False
-
-    def walk(node: nodes.Node) -> None:
-        nonlocal in_target
-        for child in node.iter_child_nodes():
-            if isinstance(child, nodes.TemplateData) and SEPARATOR in child.data:
-                in_target = True
-            elif isinstance(child, nodes.Name) and in_target:
-                names.add(child.name)
-            walk(child)
-
-    walk(tree)
-    return names
-
-
-def _is_missing(value: Any) -> bool:
-    """Whether a field has no value: None, or the NaN that tables have for it."""
-    return value is None or (isinstance(value, float) and value != value)
-
-
-def _is_blank(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return all(map(_is_blank, value.values()))
-    if isinstance(value, (list, tuple)):
-        return all(map(_is_blank, value))
-    return _is_missing(value) or (isinstance(value, str) and not value.strip())
+def _find_input_fields(jinja: Usage, answer_choices: Usage) -> frozenset[str]:
+    return jinja.fields - jinja.target_fields - answer_choices.fields - {ANSWER_CHOICES}
 
 
 def _protect(value: Any) -> Any:
@@ -216,8 +92,7 @@ class Template:
     @property
     def input_fields(self) -> frozenset[str]:
         """Fields that the input reads, and neither the target nor the answer choices."""
-        jinja = self._used(self.jinja)
-        return jinja.fields - jinja.target_fields - self._used(self.answer_choices or "").fields - {ANSWER_CHOICES}
+        return _find_input_fields(self._used(self.jinja), self._used(self.answer_choices or ""))
 
     def row_seed(self, row: Mapping[str, Any]) -> str:
         """What the filters `choice` and `random` are seeded with: the template's name and the fields it reads."""
@@ -238,21 +113,23 @@ class Template:
             TemplateError: The template is not valid Jinja, reads a field that the row lacks, fails in another way, or
                 does not render to one input and one target.
         """
+        if self._lacks_input(row):
+            return None
         context = {name: _protect(row[name]) for name in self.fields if name in row}
+        generator = None
         if self._used(self.jinja).draws or self._used(self.answer_choices or "").draws:
-            context[_RANDOM] = random.Random(self.row_seed(row) if seed is None else seed)
+            generator = random.Random(self.row_seed(row) if seed is None else seed)
         choices = None
         if self.answer_choices is not None:
-            rendered_choices = self._rendered(self.answer_choices, context, row)
+            rendered_choices = self._render(self.answer_choices, context, generator, row)
             # An option that the row lacks is no choice: scored as an end token alone it would beat every text.
             choices = [choice for choice in _split(rendered_choices) if choice]
-            by_label = list if self._used(self.jinja).counts_from_end else _Choices
-            positions = [choice.strip() for choice in rendered_choices.split(SEPARATOR)]
-            while positions and not positions[-1]:
-                positions.pop()
-            context[ANSWER_CHOICES] = by_label(positions)
-        parts = _split(self._rendered(self.jinja, context, row))
-        if choices == [] or not parts[0] or self._lacks_input(row):
+            if not choices:
+                return None
+            by_label = list if self._used(self.jinja).counts_from_end else AnswerChoices
+            context[ANSWER_CHOICES] = by_label(choice.strip() for choice in rendered_choices.split(SEPARATOR))
+        parts = _split(self._render(self.jinja, context, generator, row))
+        if not parts[0]:
             return None
         if len(parts) != 2:
             raise TemplateError(
@@ -264,18 +141,21 @@ class Template:
     def _lacks_input(self, row: Mapping[str, Any]) -> bool:
         """Whether all fields that are read by the input, and by nothing else, are missing or blank."""
         names = self.input_fields
-        return bool(names) and all(_is_blank(row.get(name)) for name in names)
+        return bool(names) and all(name in row and is_blank(row[name]) for name in names)
 
-    def _used(self, source: str) -> _Usage:
+    def _used(self, source: str) -> Usage:
         try:
-            return _usage(source)
-        except jinja2.TemplateSyntaxError as error:
-            raise TemplateError(f"template {self.name!r} is not valid Jinja: {error} (line {error.lineno})") from error
+            return get_usage(source)
+        except TemplateError as error:
+            raise TemplateError(f"template {self.name!r} {error}") from error.__cause__
 
-    def _rendered(self, source: str, context: dict[str, Any], row: Mapping[str, Any]) -> str:
+    def _render(
+        self, source: str, context: dict[str, Any], generator: random.Random | None, row: Mapping[str, Any]
+    ) -> str:
+        fields = self._used(source).fields
         try:
-            return _compiled(source).render(context)
-        # A template is code of its author: whatever it raises, the reader needs to know which one it was.
-        except Exception as error:
-            fields = ", ".join(row)
-            raise TemplateError(f"template {self.name!r} fails: {error} (the row's fields: {fields}).") from error
+            return render_jinja(source, context, fields, generator)
+        except TemplateError as error:
+            raise TemplateError(
+                f"template {self.name!r} fails: {error} (the row's fields: {', '.join(map(str, row))})."
+            ) from error.__cause__

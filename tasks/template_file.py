@@ -28,7 +28,8 @@ from typing import Any
 import yaml
 
 from .errors import DataError, TemplateError
-from .template import ANSWER_CHOICES, Template
+from .jinja_sandbox import ANSWER_CHOICES
+from .template import Template
 from .text_files import open_text
 
 

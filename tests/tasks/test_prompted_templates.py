@@ -6,9 +6,9 @@ import pytest
 from jinja2 import nodes
 
 from tasks.data import load_rows
+from tasks.jinja_sandbox import parse_jinja
 from tasks.mixtures import T0_HELD_OUT, T0_TRAINING, expand_mixtures
 from tasks.task import load_tasks, select_tasks
-from tasks.template import parse_jinja
 
 
 @pytest.fixture(scope="module")

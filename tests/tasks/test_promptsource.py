@@ -13,9 +13,11 @@ import pytest
 from jinja2 import nodes
 
 from tasks.data import has_rows, load_rows
+from tasks.errors import TemplateError
+from tasks.jinja_sandbox import parse_jinja
 from tasks.no_prompt import NotConvertible, main, without_prompt
 from tasks.task import Task, load_tasks
-from tasks.template import Template, TemplateError, parse_jinja
+from tasks.template import Template
 
 pytestmark = pytest.mark.slow
 
