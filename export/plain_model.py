@@ -3,7 +3,7 @@
 import copy
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from modeling_ctr import CTRPreTrainedModel
 
@@ -38,9 +38,7 @@ def make_plain_model(model: CTRPreTrainedModel, vectors: torch.Tensor, spare_row
     if bias is not None:
         state["final_logits_bias"] = torch.cat([bias, bias.new_full((1, len(rows)), NEVER)], dim=1)
     config = copy.deepcopy(backbone.config)
-    for part in (config, config.get_text_config(), getattr(config, "encoder", None), getattr(config, "decoder", None)):
-        if hasattr(part, "vocab_size"):
-            part.vocab_size = num_rows + len(rows)
+    _set_vocab_size(config, num_rows, num_rows + len(rows))
     plain = type(backbone).from_pretrained(None, config=config, state_dict=state, dtype=embeddings.weight.dtype)
     plain.generation_config = copy.deepcopy(model.generation_config)
     new_tokens = list(range(num_rows, num_rows + len(rows)))
@@ -49,6 +47,15 @@ def make_plain_model(model: CTRPreTrainedModel, vectors: torch.Tensor, spare_row
         # Beams are scored before tokens are suppressed; without their share they have the scores of the old vocabulary.
         plain.generation_config.renormalize_logits = True
     return plain.to(embeddings.weight.device).eval()
+
+
+def _set_vocab_size(config: PreTrainedConfig, old: int, new: int) -> None:
+    """Set the size of the vocabulary wherever a config, or one within it, has it."""
+    if getattr(config, "vocab_size", None) == old:
+        config.vocab_size = new
+    for name in config.sub_configs:
+        if getattr(config, name, None) is not None:
+            _set_vocab_size(getattr(config, name), old, new)
 
 
 def _decoder_table(backbone: PreTrainedModel) -> torch.nn.Embedding:

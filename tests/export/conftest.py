@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast, T5Tokenizer
 from modeling_ctr import CTRConfig, CTRForCausalLM, CTRForConditionalGeneration, TaskDetails
 
 # As `tiny_t5_config` names them, and BART once more without scaled embeddings.
-FAMILIES = ("t5", "t5-v1.1", "mt5", "umt5", "bart", "bart-unscaled")
+FAMILIES = ("t5", "t5-v1.1", "mt5", "umt5", "bart", "bart-unscaled", "t5gemma", "t5gemma2")
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +57,7 @@ def ctr_model(tiny_t5_config, sentencepiece_like, byte_level) -> Callable:
         model.add_task(
             "found <b>", [0, 15, 15, 3], TaskDetails(answers=["yes", "no"], template="{{text}} ||| {{label}}")
         )
-        model.add_tuned_task("tuned", torch.randn(4, text_config.hidden_size))
+        model.add_tuned_task("tuned", torch.randn(4, model.config.prompt_dim))
         return model, byte_level if family.startswith("bart") else sentencepiece_like
 
     return build

@@ -86,6 +86,6 @@ if __name__ == "__main__":
     what = {name: asked[name] for name in ("texts", "answers", "beams")}
     for family, folders in asked["families"].items():
         answered[family] = ask(folders["plain"], **what)
-        for name in ("float32", "int8"):
+        for name in folders.keys() - {"plain"}:
             answered[family][name] = ask_ctranslate2(folders["plain"], folders[name], **what)
     print(json.dumps(answered))
