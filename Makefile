@@ -36,7 +36,7 @@ test-oldest: $(OLDEST_VENV)/.installed
 
 # A tiny language model, stage 1, stage 2, both searches and a table, with nothing to download but the libraries.
 demo: $(VENV)/.installed-core
-	$(BIN)/python benchmarks/scenes.py --seeds 0 --output_dir out/demo
+	$(BIN)/python examples/demo.py
 
 $(VENV)/.installed-core: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)

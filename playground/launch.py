@@ -13,7 +13,7 @@ from .checkpoint import Checkpoint
 from .handlers import Handlers
 from .page import STYLE, build_page
 
-DEFAULT_CHECKPOINT = "out/demo/seed_0/stage2"  # what `make demo` leaves
+DEFAULT_CHECKPOINT = "out/demo/model"  # what `make demo` leaves
 MAX_UPLOAD_BYTES = 1  # nothing on the page takes a file, but gradio has an address for uploads all the same
 
 

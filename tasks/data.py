@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from datasets import Dataset, IterableDataset, load_from_disk
 from transformers.utils import logging
@@ -19,7 +19,7 @@ __all__ = ["DataError", "DataSource", "SplitRows", "has_rows", "load_rows"]
 
 logger = logging.get_logger(__name__)
 
-Rows = Dataset | IterableDataset
+Rows: TypeAlias = Dataset | IterableDataset
 
 
 @dataclass(frozen=True)

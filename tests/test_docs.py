@@ -1,5 +1,6 @@
 """What the documentation shows is run, with a tiny model and rows of its own in place of real ones."""
 
+import copy
 import importlib.util
 import json
 import os
@@ -9,17 +10,23 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoConfig, T5ForConditionalGeneration
+from tokenizers import AddedToken
+from transformers import T5ForConditionalGeneration
 
 import run_ctr
+import task_codes
 from codebook_report.__main__ import main as codebook_report
 from modeling_ctr import CTRForConditionalGeneration
+from tasks.scenes import scene_tokenizer
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+# What the snippets talk about; of other words the tiny tokenizer knows none.
+WORDS = ("France", "Peru", "hot", "up", "Paris", "Lima", "cold", "down", "Madrid", "Santiago")
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -28,30 +35,23 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def test_the_command_reference_is_that_of_the_code():
-    made = subprocess.run(
-        [sys.executable, "-c", "from make_commands import commands; print(commands(), end='')"],
-        cwd=REPOSITORY / "docs",
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert (REPOSITORY / "docs/commands.md").read_text() == made.stdout, "run `python docs/make_commands.py`"
+    made = load_script("docs/make_commands.py").commands()
+    assert (REPOSITORY / "docs/commands.md").read_text() == made, "run `python docs/make_commands.py`"
 
 
 def test_the_picture_is_that_of_its_script():
-    spec = importlib.util.spec_from_file_location("make_picture", REPOSITORY / "docs/make_picture.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    assert (REPOSITORY / "docs/idea.svg").read_text() == script.draw_picture(), "run `python docs/make_picture.py`"
+    drawn = load_script("docs/make_picture.py").draw_picture()
+    assert (REPOSITORY / "docs/idea.svg").read_text() == drawn, "run `python docs/make_picture.py`"
 
 
 @pytest.fixture
 def folder(tmp_path, tiny_t5_config, tiny_tokenizer, monkeypatch) -> Path:
     """The current folder: a tiny language model in `lm`, data sets in `data`, a task of the reader's in `reviews`."""
     torch.manual_seed(0)
-    T5ForConditionalGeneration(tiny_t5_config()).save_pretrained(tmp_path / "lm")
-    tiny_tokenizer.save_pretrained(tmp_path / "lm")
+    tokenizer = copy.deepcopy(tiny_tokenizer)
+    tokenizer.add_tokens([AddedToken(word, single_word=True) for word in WORDS])
+    T5ForConditionalGeneration(tiny_t5_config(vocab_size=len(tokenizer))).save_pretrained(tmp_path / "lm")
+    tokenizer.save_pretrained(tmp_path / "lm")
     draw = random.Random(0)
     write_rows(tmp_path / "reviews" / "train.csv", 60, draw)
     write_rows(tmp_path / "reviews" / "dev.csv", 20, draw)
@@ -76,6 +76,11 @@ def test_quickstart(folder):
     assert (folder / "out" / "reviews" / "report.md").is_file()
 
 
+def test_the_page_on_python_has_all_names_for_users():
+    page = (REPOSITORY / "docs/python.md").read_text()
+    assert [name for name in task_codes.__all__ if f"`{name}`" not in page and not name.startswith("__")] == []
+
+
 @pytest.mark.slow
 def test_python(folder):
     names = {}
@@ -85,45 +90,45 @@ def test_python(folder):
     # What the page says of the rest.
     merged, code = CTRForConditionalGeneration.from_pretrained("out/merged"), names["code"]
     assert merged.get_task_code("capital").tolist() == names["merged"].get_task_code("capital").tolist()
-    assert PeftModel.from_pretrained(merged, "out/adapter").task_names == ["capital", "opposite"]
+    assert PeftModel.from_pretrained(merged, "out/adapter").task_names == names["model"].task_names
     inputs = {**names["inputs"], "task_code": code.repeat(2, 1), "decoder_input_ids": torch.tensor([[0, 5], [0, 6]])}
     exported = torch.export.export(merged, (), inputs | {"use_cache": False})
     assert torch.equal(exported.module()(**inputs, use_cache=False).logits, merged(**inputs).logits)
 
 
 @pytest.mark.slow
+def test_the_first_example_of_the_readme(tmp_path, tiny_t5_config, monkeypatch, capsys):
+    """With a random model in place of the demo's."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path("out/demo")
+    folder.mkdir(parents=True)
+    load_script("examples/demo.py").write_new_task(folder)
+    tokenizer = scene_tokenizer()
+    language_model = T5ForConditionalGeneration(tiny_t5_config(vocab_size=len(tokenizer)))
+    language_model.save_pretrained("lm")
+    model = CTRForConditionalGeneration.from_backbone("lm", num_tasks=3, code_length=3, codebook_size=8)
+    model.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    (snippet,) = blocks("README.md", "python")
+    names = {}
+    exec(snippet, names)
+    assert set(names["task"].classes) == {"wuerfel", "kugel", "kegel", "reif"}  # labels of the demo's task
+    printed = capsys.readouterr().out
+    assert "my task" in printed and len(names["new"]) == 200
+    assert "my task" in CTRForConditionalGeneration.from_pretrained("out/my-model").task_names
+
+
+@pytest.mark.slow
 def test_readme_and_codes(folder):
-    """The README in its order, except that its first Python block uses the model that the commands train."""
-    make, ours, rivals, own_task, share, install = blocks("README.md", "bash")
+    """The commands of the README, in its order."""
+    _, ours, rivals, others = blocks("README.md", "bash")
     for command in (*commands(ours), *commands(rivals)):
         run(command)
     assert "Bitwise Search" in (folder / "out" / "compared" / "report.md").read_text()
 
-    (template,) = blocks("README.md", "yaml")
-    (folder / "reviews").rename(folder / "my_tasks")
-    (folder / "my_tasks" / "reviews.yaml").write_text(template)
-    (command,) = commands(own_task)
-    run(command)
-
-    use, pieces = blocks("README.md", "python")
-    names = {
-        "names": ["one", "another"],
-        "batch": {"input_ids": torch.tensor([[5, 6, 1]])},
-        "ids": torch.tensor([1]),
-        "labels": torch.tensor([[7, 1]]),
-        "inputs": {"input_ids": torch.tensor([[5, 6, 1]])},
-        "code": list(range(10)),
-        "vectors": torch.zeros(10, AutoConfig.from_pretrained("lm").d_model),
-        "examples": [{"input_ids": [i, 6, 1], "choice_ids": [[7, 1], [8, 1]], "answer": i % 2} for i in range(4, 10)],
-    }
-    exec(use.replace("google/t5-large-lm-adapt", "lm"), names)
-    assert names["model"].task_names[-2:] == ["rte", "rte, tuned"]
-    exec(pieces, names)
-    assert len(names["found"].code) == len(names["voted"].code) == 10 and names["found"].trace
-
-    report, app, push, space = commands(share)  # for the app see test_app.py, for the last two tests/hub
+    report, app, push, space = commands(others)  # for the app see test_app.py, for the last two tests/hub
     assert "app.py" in app and "--push_to_hub" in push and "playground.space" in space
-    codebook_report(shlex.split(report.replace("out/demo/seed_0/stage2", "out/stage2"))[3:])
+    codebook_report(shlex.split(report.replace("out/demo/model", "out/stage2"))[3:])
     assert (folder / "out" / "codebook" / "codebook.html").is_file()
 
     report, *_ = blocks("docs/codes.md", "bash")
@@ -132,6 +137,14 @@ def test_readme_and_codes(folder):
     codebook_report(shlex.split(report.replace("out/ctr", "out/rte"))[3:] + ["--attributes", "attributes.json"])
     known = set(CTRForConditionalGeneration.from_pretrained("out/rte").task_names)
     assert set(json.loads(attributes)) <= known
+
+
+def load_script(path: str) -> ModuleType:
+    """A script of the repository, as a module."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, REPOSITORY / path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
 
 
 def commands(block: str) -> list[str]:
