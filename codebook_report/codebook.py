@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from modeling_ctr import CTRForConditionalGeneration
+from modeling_ctr import CTRPreTrainedModel, load_model
 
 ADDED = "*"
 
@@ -29,7 +29,7 @@ class Codebook:
     codebook_size: int
 
     @classmethod
-    def from_model(cls, model: CTRForConditionalGeneration, title: str) -> "Codebook":
+    def from_model(cls, model: CTRPreTrainedModel, title: str) -> "Codebook":
         config = model.config
         codes = config.codes_by_name(model.task_codes().tolist())
         return cls(title, list(codes), np.array(list(codes.values())), config.num_tasks, config.codebook_size)
@@ -45,7 +45,7 @@ class Codebook:
         return self.codes[: self.num_trained], self.names[: self.num_trained]
 
 
-def load_checkpoint(checkpoint: str) -> CTRForConditionalGeneration:
+def load_checkpoint(checkpoint: str) -> CTRPreTrainedModel:
     """Load a CTR model from a directory or from the Hub, in evaluation mode.
 
     Raises:
@@ -54,7 +54,7 @@ def load_checkpoint(checkpoint: str) -> CTRForConditionalGeneration:
     if Path(checkpoint).exists() and not (Path(checkpoint) / "config.json").is_file():
         raise ValueError(f"'{checkpoint}' is not a checkpoint: it has no config.json; train one or name another.")
     try:
-        return CTRForConditionalGeneration.from_pretrained(checkpoint).eval()
+        return load_model(checkpoint).eval()
     except OSError as error:
         if Path(checkpoint).exists():
             raise ValueError(str(error)) from error

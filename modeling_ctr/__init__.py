@@ -2,6 +2,7 @@
 
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
+from .auto_ctr import get_model_class, load_model
 from .configuration_ctr import CTRConfig
 from .modeling_ctr import CTRForConditionalGeneration, CTROutput
 from .modeling_ctr_causal import CTRCausalOutput, CTRForCausalLM
@@ -29,6 +30,8 @@ __all__ = [
     "CTRPreTrainedModel",
     "TaskCode",
     "TaskDetails",
+    "get_model_class",
+    "load_model",
     "load_task_code",
     "push_task_code",
     "save_task_code",

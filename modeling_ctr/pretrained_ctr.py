@@ -18,6 +18,9 @@ from .offloading import bring_back
 from .task_arguments import as_tensor, get_task_tensors
 from .task_registry import TaskRegistry
 
+# Arguments of `from_pretrained` that say where a config is found as well.
+HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
+
 
 class CTRPreTrainedModel(TaskRegistry, PreTrainedModel):
     """A language model, `backbone`, with a `task_codebook` and the vectors of tuned tasks, `tuned_prompts`.
@@ -145,11 +148,7 @@ class CTRPreTrainedModel(TaskRegistry, PreTrainedModel):
         config_kwargs = {key: kwargs.pop(key) for key in list(kwargs) if key in CTRConfig.own_fields()}
         if config_kwargs.get("task_names") is None and config_kwargs.get("num_tasks") is None:
             raise ValueError("`from_backbone` needs the tasks to make room for: give `task_names` or `num_tasks`.")
-        hub_kwargs = {
-            key: kwargs[key]
-            for key in ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
-            if key in kwargs
-        }
+        hub_kwargs = {key: kwargs[key] for key in HUB_ARGUMENTS if key in kwargs}
         with loading_errors(name_or_path):
             text_config = AutoConfig.from_pretrained(name_or_path, **hub_kwargs)
         return cls.from_pretrained(name_or_path, config=CTRConfig(text_config=text_config, **config_kwargs), **kwargs)

@@ -10,9 +10,9 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from codebook_report.codebook import Codebook, load_checkpoint
-from modeling_ctr import CTRForConditionalGeneration, save_task_code
+from modeling_ctr import CTRPreTrainedModel, save_task_code
 from search import CodeScorer
-from tasks.features import check_tokenizer
+from tasks.features import check_tokenizer, tokenize_answers, tokenize_openings
 
 MAX_SOURCE_LENGTH, MAX_NEW_TOKENS = 384, 32
 
@@ -21,7 +21,7 @@ MAX_SOURCE_LENGTH, MAX_NEW_TOKENS = 384, 32
 class Checkpoint:
     """A model and the tokenizer it was trained with."""
 
-    model: CTRForConditionalGeneration
+    model: CTRPreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     name: str
 
@@ -35,11 +35,13 @@ class Checkpoint:
             raise ValueError(
                 f"'{source}' has no tokenizer that can be read: save the one it was trained with."
             ) from error
-        check_tokenizer(tokenizer, model.get_input_embeddings().num_embeddings)
+        check_tokenizer(tokenizer, model.get_input_embeddings().num_embeddings, not model.config.is_encoder_decoder)
         return cls(model, tokenizer, Path(source).name)
 
     def ids(self, text: str) -> list[int]:
-        """Token ids with the end token, cut to what the model was trained on."""
+        """Token ids cut to what the model was trained on, with the end token unless the model goes on with the text."""
+        if not self.model.config.is_encoder_decoder:
+            return tokenize_openings(self.tokenizer, [text])[0][:MAX_SOURCE_LENGTH]
         ids = self.tokenizer(text, verbose=False)["input_ids"]
         end = self.tokenizer.eos_token_id
         words = ids[:-1] if ids and ids[-1] == end else ids
@@ -47,7 +49,10 @@ class Checkpoint:
 
     def features(self, inputs: Sequence[str], choices: Sequence[str], answers: Sequence[str] | None) -> list[dict]:
         """Rows for a [`CodeScorer`]."""
-        choice_ids = [self.ids(choice) for choice in choices]
+        if self.model.config.is_encoder_decoder:
+            choice_ids = [self.ids(choice) for choice in choices]
+        else:
+            choice_ids = tokenize_answers(self.tokenizer, list(choices))
         rows = [{"input_ids": self.ids(text), "choice_ids": choice_ids} for text in inputs]
         return [row | {"answer": choices.index(a)} for row, a in zip(rows, answers, strict=True)] if answers else rows
 
@@ -61,7 +66,8 @@ def answer(
     inputs = {"input_ids": torch.tensor([checkpoint.ids(text)], device=model.device)}
     task_code = torch.tensor(code, dtype=torch.long)
     ids = model.generate(**inputs, task_code=task_code, max_new_tokens=MAX_NEW_TOKENS)
-    written = checkpoint.tokenizer.decode(ids[0], skip_special_tokens=True).strip()
+    start = 0 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]  # where the text itself comes first
+    written = checkpoint.tokenizer.decode(ids[0, start:], skip_special_tokens=True).strip()
     if not choices:
         return written, None
     rows = checkpoint.features([text], choices, None)
@@ -69,7 +75,7 @@ def answer(
     return written, dict(zip(choices, scores.softmax(0).tolist(), strict=True))
 
 
-def nearest_task(model: CTRForConditionalGeneration, code: Sequence[int]) -> str:
+def nearest_task(model: CTRPreTrainedModel, code: Sequence[int]) -> str:
     """Write a sentence on the task whose code has most in common with this one."""
     book = Codebook.from_model(model, title="")
     counts = (book.codes == np.array(code)).sum(1)

@@ -6,8 +6,7 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from modeling_ctr import CTRConfig, CTRForCausalLM, CTRForConditionalGeneration, CTRPreTrainedModel
-from modeling_ctr.hub_errors import loading_errors
+from modeling_ctr import CTRConfig, CTRPreTrainedModel, get_model_class, load_model
 
 HUB_ARGUMENTS = ("revision", "token", "cache_dir", "local_files_only")
 
@@ -25,12 +24,10 @@ def load_model_and_tokenizer(
         OSError: There is no such folder, and the Hub did not give it.
         ValueError: It is no CTR model.
     """
-    hub = {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
-    with loading_errors(name_or_path):
-        config = CTRConfig.from_pretrained(name_or_path, **hub)
-    model = _get_class(config).from_pretrained(name_or_path, **kwargs)
+    model = load_model(name_or_path, **kwargs)
     if "device_map" not in kwargs and torch.accelerator.is_available():
         model.to(torch.accelerator.current_accelerator())
+    hub = {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
     return model, AutoTokenizer.from_pretrained(name_or_path, **hub)
 
 
@@ -47,9 +44,5 @@ def to_own_class(model: PreTrainedModel) -> CTRPreTrainedModel:
             f"A {type(model).__name__} is no CTR model: train one, or load one with `TaskSolver.from_pretrained`."
         )
     config = CTRConfig.from_dict(model.config.to_dict())
-    own = _get_class(config).from_pretrained(None, config=config, state_dict=model.state_dict())
+    own = get_model_class(config).from_pretrained(None, config=config, state_dict=model.state_dict())
     return own.to(model.device)
-
-
-def _get_class(config: CTRConfig) -> type[CTRPreTrainedModel]:
-    return CTRForConditionalGeneration if config.is_encoder_decoder else CTRForCausalLM

@@ -50,6 +50,7 @@ def make_question(
         tokenizer,
         details.max_source_length or FitConfig.max_source_length,
         details.max_target_length or FitConfig.max_target_length,
+        decoder_only=not model.config.is_encoder_decoder,
     )
     return Question(
         task=make_task(name, details, choices_by_row),

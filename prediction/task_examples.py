@@ -57,8 +57,9 @@ def make_examples(
     targets: Sequence[str] | None,
     template: str | None,
     config: FitConfig,
+    decoder_only: bool = False,
 ) -> TaskExamples:
-    """Check and tokenize what `TaskSolver.fit` takes; arguments are as there.
+    """Check and tokenize what `TaskSolver.fit` takes; arguments are as there, `decoder_only` as in `FeatureBuilder`.
 
     Raises:
         ValueError: Something of it cannot be worked with; the message says what and where.
@@ -88,7 +89,7 @@ def make_examples(
         max_target_length=config.max_target_length,
     )
     task = make_task(name, details, choices is not None)
-    builder = FeatureBuilder(tokenizer, config.max_source_length, config.max_target_length)
+    builder = FeatureBuilder(tokenizer, config.max_source_length, config.max_target_length, decoder_only=decoder_only)
     features = builder.encode(task, make_rows(task, texts, gold, choices))
     if targets is None:
         _check_choices(features, task.example(make_rows(task, texts[:1], None, choices)[0]).choices)

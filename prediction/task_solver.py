@@ -51,7 +51,8 @@ class TaskSolver:
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase):
         self.model = to_own_class(model).eval()
         self.tokenizer = tokenizer
-        check_tokenizer(tokenizer, self.model.get_input_embeddings().num_embeddings)
+        decoder_only = not self.model.config.is_encoder_decoder
+        check_tokenizer(tokenizer, self.model.get_input_embeddings().num_embeddings, decoder_only)
         self._last_task: str | None = None
 
     @classmethod
@@ -112,7 +113,10 @@ class TaskSolver:
         check_new_name(self.model, name)
         config = get_fit_config(config, overrides)
         config.check_examples(labels is not None or targets is not None, targets is None)
-        examples = make_examples(self.tokenizer, name, texts, labels, answers, choices, targets, template, config)
+        examples = make_examples(
+            self.tokenizer, name, texts, labels, answers, choices, targets, template, config,
+            decoder_only=not self.model.config.is_encoder_decoder,
+        )  # fmt: skip
         prompt, calibration, result = Fitting(self.model, examples, config, seed, progress).run(name)
         details = examples.details
         if calibration is not None:

@@ -41,19 +41,20 @@ _SLACK = 3
 _TRAINING_FEATURES = {"input_ids": List(Value("int32")), "labels": List(Value("int32")), "task_id": Value("int64")}
 
 
-def check_tokenizer(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None:
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase, vocab_size: int, decoder_only: bool = False) -> None:
     """Checks that a tokenizer can serve a model.
 
     Args:
         tokenizer: The tokenizer.
         vocab_size: Number of rows of the model's input embedding.
+        decoder_only: Whether the model is; most have no padding token, and batches are filled up with EOS.
 
     Raises:
         ValueError: It has no EOS or padding token, or makes ids that the model has no embedding for.
     """
     name = tokenizer.name_or_path or type(tokenizer).__name__
     for token, token_id in (("EOS", tokenizer.eos_token_id), ("padding", tokenizer.pad_token_id)):
-        if token_id is None:
+        if token_id is None and not (token == "padding" and decoder_only):
             raise ValueError(f"The tokenizer {name!r} has no {token} token; set one that the model was trained with.")
     highest = max(tokenizer.get_vocab().values())
     if highest >= vocab_size:
@@ -72,6 +73,8 @@ class FeatureBuilder:
             row's longest field, never question or choices; only where that is not enough are they cut at the end.
         max_target_length: Greatest number of tokens of a target or a choice, EOS included.
         num_proc: Processes to tokenise with; None is this one.
+        decoder_only: Whether text and answer are read as one sequence: no EOS then ends an input, and targets and choices
+            are tokenised as what goes on behind it, after a space and without a token for a beginning.
 
     Raises:
         ValueError: The tokenizer has no EOS token, or a length is less than 1.
@@ -83,6 +86,7 @@ class FeatureBuilder:
         max_source_length: int = 384,
         max_target_length: int = 32,
         num_proc: int | None = None,
+        decoder_only: bool = False,
     ):
         if tokenizer.eos_token_id is None:
             raise ValueError(
@@ -95,7 +99,10 @@ class FeatureBuilder:
         self.max_source_length = max_source_length
         self.max_target_length = max_target_length
         self.num_proc = num_proc
+        self.decoder_only = decoder_only
         self._settings = [FORMAT_VERSION, tokenizer_fingerprint(tokenizer), max_source_length, max_target_length]
+        if decoder_only:
+            self._settings.append("decoder_only")
 
     def training(self, task: Task, rows: Dataset, task_id: int) -> Dataset:
         """Features to train on. Rows without label, and rows that the task does not apply to, are left out.
@@ -211,6 +218,7 @@ class FeatureBuilder:
             max_source_length=self.max_source_length,
             max_target_length=self.max_target_length,
             evaluation=evaluation,
+            decoder_only=self.decoder_only,
         )
 
 
@@ -265,6 +273,7 @@ def _batch_features(
     max_target_length: int,
     evaluation: bool,
     keep_unlabeled: bool = False,
+    decoder_only: bool = False,
 ) -> dict[str, list]:
     kept: list[tuple[int, dict[str, Any], Example]] = []
     names = list(batch)
@@ -275,18 +284,21 @@ def _batch_features(
         if example is not None and (example.target_text or unlabeled_too):
             kept.append((index, row, example))
 
-    inputs = _tokenize(tokenizer, [example.input_text for _, _, example in kept])
+    tokenize_inputs = partial(tokenize_openings if decoder_only else _tokenize, tokenizer)
+    inputs = tokenize_inputs([example.input_text for _, _, example in kept])
     inputs = [
         ids
         if len(ids) <= max_source_length
-        else _shortened_input(ids, task, row, example, tokenizer, max_source_length)
+        else _shortened_input(ids, task, row, example, tokenizer, max_source_length, tokenize_inputs)
+        or (ids[:max_source_length] if decoder_only else _cut_at_end(ids, max_source_length))
         for ids, (_, row, example) in zip(inputs, kept, strict=True)
     ]
     # Targets are among the choices, and choices often the same in all rows: tokenise each text once.
     texts = {example.target_text for _, _, example in kept}
     if evaluation:
         texts.update(choice for _, _, example in kept for choice in example.choices or ())
-    target_ids = dict(zip(texts, _tokenize(tokenizer, list(texts), target=True), strict=True))
+    tokenize_targets = tokenize_answers if decoder_only else partial(_tokenize, target=True)
+    target_ids = dict(zip(texts, tokenize_targets(tokenizer, list(texts)), strict=True))
     target_ids = {text: _cut_at_end(ids, max_target_length) for text, ids in target_ids.items()}
 
     columns = {
@@ -314,6 +326,29 @@ def _tokenize(tokenizer: PreTrainedTokenizerBase, texts: list[str], target: bool
     return [ids if ids and ids[-1] == eos else [*ids, eos] for ids in encoded["input_ids"]]
 
 
+def tokenize_openings(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
+    """Ids of texts that are to be gone on with: without truncation, and without an EOS at the end."""
+    if not texts:
+        return []
+    eos = tokenizer.eos_token_id
+    encoded = tokenizer(texts, verbose=False)["input_ids"]
+    # A beginning may be marked by the same token as an end (GPT-2).
+    return [ids[:-1] if len(ids) > 1 and ids[-1] == eos else ids for ids in encoded]
+
+
+def tokenize_answers(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
+    """Ids of each text as it goes on behind another, after a space, with one EOS at the end."""
+    if not texts:
+        return []
+    # Tokenizers differ in whether the space is a token's first character, a mark of its own or added without one; so
+    # texts are tokenised behind a word, whose ids are then left out.
+    word = tokenizer("a", add_special_tokens=False)["input_ids"]
+    encoded = tokenizer([f"a {text}" if text else "a" for text in texts], add_special_tokens=False, verbose=False)
+    eos = tokenizer.eos_token_id
+    answers = [ids[len(word) :] for ids in encoded["input_ids"]]
+    return [ids if ids and ids[-1] == eos else [*ids, eos] for ids in answers]
+
+
 def _cut_at_end(ids: list[int], length: int) -> list[int]:
     return ids if len(ids) <= length else [*ids[: length - 1], ids[-1]]
 
@@ -325,8 +360,9 @@ def _shortened_input(
     example: Example,
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
-) -> list[int]:
-    """Input ids that fit: of the context fields, those longer than some number of tokens lose what comes after it, and
+    tokenize_inputs: Callable[[list[str]], list[list[int]]],
+) -> list[int] | None:
+    """Input ids that fit, or None where no cut makes them: of the context fields, those longer than some number of tokens lose what comes after it, and
     the row is rendered again. The greatest such number is looked for; what overflows is a guess that mostly hits."""
     row = copy.deepcopy(dict(row))
     seed = task.template.row_seed(row)
@@ -349,7 +385,7 @@ def _shortened_input(
             break
         if shortened is None or shortened[1:] != example[1:]:
             break
-        shorter = _tokenize(tokenizer, [shortened.input_text])[0]
+        shorter = tokenize_inputs([shortened.input_text])[0]
         surplus = len(shorter) - max_length
         if surplus <= 0:
             best, low = shorter, guess + 1
@@ -361,7 +397,7 @@ def _shortened_input(
             # A cut inside a word may make a token more; a second miss means that fields stand more than once.
             guess = (low + high) // 2 if missed else max(low, guess - surplus)
             missed = True
-    return best or _cut_at_end(ids, max_length)
+    return best
 
 
 def _texts(container: Any, key: Any) -> Iterator[tuple[Any, Any]]:

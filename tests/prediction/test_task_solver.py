@@ -282,3 +282,26 @@ def test_texts_that_the_tokenizer_does_not_know(solver, reviews, quick):
 def test_no_other_models(tiny_t5_config, tiny_tokenizer):
     with pytest.raises(ValueError, match="A T5ForConditionalGeneration is no CTR model"):
         TaskSolver(T5ForConditionalGeneration(tiny_t5_config()), tiny_tokenizer)
+
+
+@pytest.mark.parametrize("code_position", ["prefix", "suffix"])
+def test_decoder_only_models(code_position, tiny_causal_model, tiny_tokenizer, reviews, quick, tmp_path):
+    solver = TaskSolver(tiny_causal_model(code_position=code_position), tiny_tokenizer)
+    texts, labels = reviews
+    solver.fit(texts, labels, name="reviews", **quick)
+    found = solver.predict_proba(texts, "reviews")
+    # A text is gone on with, so that neither an end nor a beginning stands between it and its answer.
+    answers = torch.tensor([[[10, 1], [11, 1]]])
+    for text, probabilities in zip(texts[:6], found, strict=False):
+        ids = torch.tensor([[int(word[1:]) for word in text.split()]])
+        scores = solver.model.choice_log_likelihoods(ids, answers, task="reviews")[0]
+        np.testing.assert_allclose(probabilities, scores.softmax(0).detach().numpy(), atol=1e-4)
+    (written,) = solver.generate(texts[:1], "reviews", max_new_tokens=3, min_new_tokens=3)
+    assert len(written.split()) <= 3 and texts[0] not in written
+    solver.save_pretrained(tmp_path)
+    assert TaskSolver.from_pretrained(tmp_path).predict(texts, "reviews") == solver.predict(texts, "reviews")
+    own = get_class_from_dynamic_module("modeling_ctr_causal.CTRForCausalLM", tmp_path)  # remote code
+    remote = TaskSolver(
+        own.from_pretrained(tmp_path, config=own.config_class.from_pretrained(tmp_path)), tiny_tokenizer
+    )
+    assert remote.predict(texts, "reviews") == solver.predict(texts, "reviews")

@@ -4,11 +4,17 @@ import os
 
 import pytest
 from datasets import Dataset
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, ByT5Tokenizer, PreTrainedTokenizerFast
 
 from tasks.data import DataError, DataSource, load_rows
-from tasks.features import FeatureBuilder, check_tokenizer, tokenizer_fingerprint
+from tasks.features import (
+    FeatureBuilder,
+    check_tokenizer,
+    tokenize_answers,
+    tokenize_openings,
+    tokenizer_fingerprint,
+)
 from tasks.task import Task, load_tasks, select_tasks
 from tasks.template import Template, TemplateError
 
@@ -260,3 +266,56 @@ def test_real_rows_keep_question_and_choices(shared, t5_tokenizer, name, length)
             if needed < length - 8:
                 for words in kept:
                     assert "".join(t5_tokenizer.decode(t5_tokenizer(words).input_ids[:-1]).split()) in text
+
+
+# ------------------------------------------------------------------------------------------- decoder-only models
+
+
+@pytest.mark.parametrize("adds_eos", [True, False])
+def test_decoder_only_inputs_do_not_end(adds_eos, build_tokenizer):
+    tokenizer = build_tokenizer(adds_eos)
+    builder = FeatureBuilder(tokenizer, max_source_length=12, decoder_only=True)
+    rows = Dataset.from_list([row(), row(label=1), row(context="the long cat sat " * 9)])
+    features = builder.evaluation(TASK, rows)
+    assert tokens(tokenizer, features[0]["input_ids"]) == "the cat sat what did it yes no maybe"
+    assert tokens(tokenizer, features[1]["labels"]) == "no maybe </s>"
+    assert [tokens(tokenizer, ids) for ids in features[0]["choice_ids"]] == ["yes </s>", "no maybe </s>"]
+    shortened = tokens(tokenizer, features[2]["input_ids"])
+    assert shortened == "the long cat sat the long what did it yes no maybe"
+    whole = FeatureBuilder(tokenizer, max_source_length=4, decoder_only=True).evaluation(FREE, rows)
+    assert tokens(tokenizer, whole[2]["input_ids"]) == "the long cat sat"
+
+
+@pytest.mark.parametrize("kind", ["byte pairs", "word pieces"])
+def test_decoder_only_answers_go_on_behind_a_text(kind):
+    """Text and answer together are the ids of both in one string, whatever the tokenizer does with spaces."""
+    corpus = ["the cat sat on a mat", "yes no maybe", "a good dog"] * 5
+    if kind == "byte pairs":
+        backend = Tokenizer(models.BPE())
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        trainer = trainers.BpeTrainer(special_tokens=["<s>", "</s>"])
+        trainer.initial_alphabet = pre_tokenizers.ByteLevel.alphabet()
+    else:
+        backend = Tokenizer(models.Unigram())
+        backend.pre_tokenizer = pre_tokenizers.Metaspace()
+        trainer = trainers.UnigramTrainer(special_tokens=["<s>", "</s>", "<unk>"], unk_token="<unk>", vocab_size=60)
+    backend.train_from_iterator(corpus, trainer)
+    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>")
+    (text,) = tokenize_openings(tokenizer, ["the cat sat on"])
+    answers = tokenize_answers(tokenizer, ["a good mat", "yes", ""])
+    assert text + answers[0] == [*tokenizer("the cat sat on a good mat").input_ids, tokenizer.eos_token_id]
+    assert text + answers[1] == [*tokenizer("the cat sat on yes").input_ids, tokenizer.eos_token_id]
+    assert answers[2] == [tokenizer.eos_token_id]
+    check_tokenizer(tokenizer, 1000, decoder_only=True)  # without a padding token
+    with pytest.raises(ValueError, match="has no padding token"):
+        check_tokenizer(tokenizer, 1000)
+
+
+def test_features_of_decoder_only_models_are_others(tokenizer):
+    rows = Dataset.from_list([row()])
+    plain, decoder_only = (
+        FeatureBuilder(tokenizer, decoder_only=only).training(TASK, rows, 0) for only in (False, True)
+    )
+    assert plain["input_ids"][0] == [*decoder_only["input_ids"][0], tokenizer.eos_token_id]
+    assert plain._fingerprint != decoder_only._fingerprint
