@@ -285,7 +285,9 @@ def test_no_other_models(tiny_t5_config, tiny_tokenizer):
 
 
 @pytest.mark.parametrize("code_position", ["prefix", "suffix"])
-def test_decoder_only_models(code_position, tiny_causal_model, tiny_tokenizer, reviews, quick, tmp_path):
+def test_decoder_only_models_go_on_with_the_text(
+    code_position, tiny_causal_model, tiny_tokenizer, reviews, quick, tmp_path
+):
     solver = TaskSolver(tiny_causal_model(code_position=code_position), tiny_tokenizer)
     texts, labels = reviews
     solver.fit(texts, labels, name="reviews", **quick)
