@@ -74,6 +74,8 @@ class FitConfig(SearchConfig):
             raise ValueError(
                 f"The method {self.method!r} needs answers to choose between, which a free-form task does not have."
             )
+        if self.calibrate and not (labeled and has_choices):
+            raise ValueError("`calibrate` needs examples with labels: there is nothing to fit probabilities to.")
         if self.method == "auto" and labeled and not self.folds:
             raise ValueError("The method 'auto' compares methods by the estimate: give `folds`, or name a method.")
 

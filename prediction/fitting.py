@@ -139,12 +139,10 @@ class Fitting:
         chosen = methods[best_method(correct, losses)]
         if not self.ranks:
             return chosen, None, tried
-        accuracy = estimate_accuracy(correct, losses, self.seed)
-        return (
-            chosen,
-            Estimate(accuracy, compute_wilson_interval(accuracy, len(correct)), len(correct), self.folds),
-            tried,
-        )
+        accuracy, num_rows = estimate_accuracy(correct, losses, self.seed), len(correct)
+        # The range is of a number of right rows: of 31.99 of 32 it would end just below 100%.
+        interval = compute_wilson_interval(round(accuracy * num_rows) / num_rows, num_rows)
+        return chosen, Estimate(accuracy, interval, num_rows, self.folds), tried
 
     def _calibrated_by_others(self, scores: torch.DoubleTensor, fold: torch.LongTensor) -> torch.DoubleTensor:
         """Scores of each fold's rows, calibrated on the other folds' rows where that is asked for."""

@@ -11,8 +11,9 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, T5ForConditionalGeneration
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
-from prediction import TaskSolver
-from search import PromptScorer
+from prediction import FitConfig, TaskSolver
+from prediction.task_examples import make_examples
+from search import BitwiseSearch, CodeScorer, PromptScorer, SearchConfig, task_code_space
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -187,6 +188,46 @@ def test_a_model_that_its_own_code_loaded(fitted, reviews, tmp_path, monkeypatch
     assert auto.predict(texts, "stars") == fitted.predict(texts, "stars")
 
 
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_hardly_any_examples(make_solver, reviews, count):
+    solver = make_solver()
+    texts, labels = reviews
+    result = solver.fit(texts[:count], labels[:count], name="few", progress=False)
+    assert result.num_examples == count and result.estimate.num_rows == count
+    assert [each.method for each in result.tried] == ["code_ensemble", "training_code"]
+
+
+def test_as_many_classes_as_examples(solver, reviews, quick):
+    texts, _ = reviews
+    result = solver.fit(texts, [f"w{30 + i}" for i in range(24)], name="many", **quick)
+    assert len(result.classes) == 24 and result.majority[1] == 1 / 24
+    assert result.estimate.accuracy <= 0.5  # a class with one example is not seen by what answers it
+
+
+def test_settings_are_those_of_the_searches(solver, reviews):
+    texts, labels = reviews
+    config = SearchConfig(search_epochs=1, objective="loss")
+    asked = {"name": "a", "config": config, "method": "bitwise_search", "folds": 0, "progress": False}
+    found = solver.fit(texts, labels, **asked)
+    features = make_examples(solver.tokenizer, "a", texts, labels, None, None, None, None, FitConfig()).features
+    space = task_code_space(solver.model)
+    search = BitwiseSearch(CodeScorer(solver.model, features), space, config, seed=42, progress=False)
+    assert found.code == search.run().code
+    with pytest.raises(TypeError, match="no argument or setting 'epochs'"):
+        solver.fit(texts, labels, **asked, epochs=1)
+
+
+def test_ctrl_c_ends_the_fit(solver, reviews, quick, monkeypatch):
+    def interrupt(self, *args, **kwargs):
+        raise KeyboardInterrupt
+
+    texts, labels = reviews
+    monkeypatch.setattr("search.bitwise_search.BitwiseSearch._improve", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        solver.fit(texts, labels, name="a", **quick)
+    assert "a" not in solver.model.task_names
+
+
 def test_decoder_only_models(tiny_causal_model, tiny_tokenizer, reviews, quick, tmp_path):
     texts, labels = reviews
     solver = TaskSolver(tiny_causal_model(), tiny_tokenizer)
@@ -228,6 +269,9 @@ def test_half_precision(fitted, reviews, tmp_path):
         ({"answers": ["w10", "w11"], "method": "bitwise_search"}, "'bitwise_search' needs `labels`"),
         ({"targets": ["w3"] * 24, "method": "code_ensemble"}, "needs answers to choose between"),
         ({"labels": ["w10", "w11"] * 12, "folds": 1}, "`folds` must be 0"),
+        ({"labels": ["w10", "w11"] * 12, "folds": 2.0}, "`folds` must be at least 0, a whole number"),
+        ({"labels": ["w10", "w11"] * 12, "calibrate": 1}, "`calibrate` must be true or false"),
+        ({"answers": ["w10", "w11"], "method": "auto", "calibrate": True}, "`calibrate` needs examples with labels"),
         ({"labels": ["w10", "w11"] * 12, "method": "auto", "folds": 0}, "'auto' compares methods by the estimate"),
         ({"labels": ["w10", "w11"] * 12, "targets": ["a"] * 24}, "not both"),
         ({"targets": ["w3", ""] * 12}, r"targets\[1\] must be a text that is not empty"),
