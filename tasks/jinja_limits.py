@@ -15,7 +15,7 @@ from typing import Any
 
 MAX_LENGTH = 10_000_000
 MAX_SECONDS = 10.0
-MAX_STEPS = 1_000_000
+MAX_STEPS = 300_000
 _MAX_DEPTH = 50
 # An entry of a list counts as much as a text of as many characters.
 _ENTRY = 8

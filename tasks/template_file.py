@@ -20,7 +20,7 @@ PromptSource collection (https://github.com/bigscience-workshop/promptsource) lo
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,11 @@ class TemplateFile:
     subsets: tuple[str | None, ...]
     templates: tuple[Template, ...]
     data: Mapping[str, Any]
+
+
+_FILE_KEYS = ("dataset", "subset", "data", "templates")
+# PromptSource has `task_template` in some places, which is what `original_task` was.
+_TEMPLATE_KEYS = ("name", "jinja", ANSWER_CHOICES, "id", "reference", "metadata", "task_template")
 
 
 # The C loader reads the 279 files of PromptSource ten times faster; both are safe loaders.
@@ -101,33 +106,59 @@ def load_template_file(path: str | Path) -> TemplateFile:
     content = read_yaml(path)
     if not isinstance(content, dict) or "dataset" not in content or not isinstance(content.get("templates"), dict):
         raise TemplateError(f"{path} is not a template file: it needs the keys 'dataset' and 'templates' (a mapping).")
-    unknown = sorted(set(content) - {"dataset", "subset", "data", "templates"})
-    if unknown:
-        raise TemplateError(f"{path} has unknown keys {unknown}; known are dataset, subset, data and templates.")
-    data = content.get("data") or {}
+    _check_keys(content, _FILE_KEYS, str(path))
+    dataset, subset, data = content["dataset"], content.get("subset"), content.get("data") or {}
+    if not _is_name(dataset):
+        raise TemplateError(f"{path}: 'dataset' must be a text, the name of the data set.")
+    if not (
+        subset is None or _is_name(subset) or (isinstance(subset, list) and subset and all(map(_is_name, subset)))
+    ):
+        raise TemplateError(f"{path}: 'subset' must be a text or a list of texts.")
     if not isinstance(data, dict):
-        raise TemplateError(f"{path}: 'data' must be a mapping, such as {{data_files: {data!r}}}, not {data!r}.")
-    subset = content.get("subset")
-    subsets = tuple(map(str, subset)) if isinstance(subset, list) else (None if subset is None else str(subset),)
-    templates = tuple(_template(path, key, entry) for key, entry in content["templates"].items())
+        raise TemplateError(
+            f"{path}: 'data' must be a mapping, such as {{data_files: {data!r:.100}}}, not {data!r:.100}."
+        )
+    templates = tuple(_read_template(path, key, entry) for key, entry in content["templates"].items())
+    if not templates:
+        raise TemplateError(f"{path} has no templates.")
     names = Counter(template.name for template in templates)
     repeated = [name for name, count in names.items() if count > 1]
     if repeated:
         raise TemplateError(f"{path} has more than one template named {repeated[0]!r}; names must be unique.")
-    return TemplateFile(path, str(content["dataset"]), subsets, templates, data)
+    subsets = tuple(map(str, subset)) if isinstance(subset, list) else (None if subset is None else str(subset),)
+    return TemplateFile(path, str(dataset), subsets, templates, data)
 
 
-def _template(path: Path, key: Any, entry: Any) -> Template:
+def _is_name(value: Any) -> bool:
+    return isinstance(value, (str, int)) and not isinstance(value, bool) and bool(str(value).strip())
+
+
+def _check_keys(mapping: dict, known: Sequence[str], where: str) -> None:
+    unknown = sorted(str(key) for key in mapping if key not in known)
+    if unknown:
+        raise TemplateError(f"{where} has unknown keys {unknown}; known are {', '.join(known)}.")
+
+
+def _read_template(path: Path, key: Any, entry: Any) -> Template:
+    where = f"{path}: template {key!r:.100}"
     if not isinstance(entry, dict) or not isinstance(entry.get("jinja"), str):
-        raise TemplateError(f"{path}: template {key!r} needs a 'jinja' text.")
-    choices = entry.get(ANSWER_CHOICES)
+        raise TemplateError(f"{where} needs a 'jinja' text.")
+    _check_keys(entry, _TEMPLATE_KEYS, where)
+    choices, metadata = entry.get(ANSWER_CHOICES), entry.get("metadata") or {}
     if choices is not None and not isinstance(choices, str):
-        raise TemplateError(f"{path}: answer_choices of template {key!r} must be one text, 'first ||| second'.")
+        raise TemplateError(f"{path}: answer_choices of template {key!r:.100} must be one text, 'first ||| second'.")
+    if not isinstance(metadata, dict):
+        raise TemplateError(f"{path}: metadata of template {key!r:.100} must be a mapping.")
+    name = str(entry.get("name", key)).strip()
+    if not name:
+        raise TemplateError(f"{where} has a blank name.")
+    if len(name.splitlines()) > 1:
+        raise TemplateError(f"{where}: the name must be one line.")
     return Template(
-        name=str(entry.get("name", key)).strip(),
+        name=name,
         jinja=entry["jinja"],
         answer_choices=choices,
         id=str(entry.get("id", key)),
         reference=str(entry.get("reference") or ""),
-        metadata=entry.get("metadata") or {},
+        metadata=metadata,
     )
