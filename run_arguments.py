@@ -9,6 +9,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from command_line.errors import FlagError, one_line
 from command_line.flag_parser import FlagParser, require_at_least, require_text
+from command_line.task_files import FileArguments
 from evaluation.settings import HeldOutSettings, TuningSettings
 from search import SearchConfig
 from trainers import CTRTrainingArguments
@@ -122,6 +123,7 @@ class Arguments(NamedTuple):
 
     model: ModelArguments
     tasks: TaskArguments
+    files: FileArguments
     held_out: HeldOutSettings
     search: SearchConfig
     tuning: TuningSettings
@@ -135,6 +137,16 @@ class Arguments(NamedTuple):
             trains: Whether there is a training, of this run or an earlier one in its folder.
         """
         return (trains and self.training.stage == 2) or self.tuning.do_full_tuning
+
+    @property
+    def predicts_own(self) -> bool:
+        """Whether predictions are those of tasks that the model knows already: nothing is searched for them."""
+        return self.training.do_predict and not self.has_methods
+
+    @property
+    def has_methods(self) -> bool:
+        """Whether held-out tasks are searched or tuned."""
+        return self.held_out.finds_codes or self.held_out.do_prompt_selection or bool(self.tuning.tuning_methods)
 
 
 def make_parser() -> FlagParser:
@@ -211,15 +223,25 @@ def _check_training(arguments: Arguments) -> None:
 
 def _check_work(arguments: Arguments) -> None:
     """Raise a FlagError where there is nothing to do, or nothing to do it with."""
-    tasks, training, tuned = arguments.tasks, arguments.training, arguments.tuning.tuning_methods
-    held_out = arguments.held_out.finds_codes or arguments.held_out.do_prompt_selection or tuned
-    if held_out and not tasks.tasks:
-        raise FlagError("Searches and tuning are about held-out tasks: name them with `--tasks`.")
-    if not training.do_train and not (tasks.tasks and (held_out or training.do_eval)):
+    training, tuned = arguments.training, arguments.tuning.tuning_methods
+    has_tasks = bool(arguments.tasks.tasks) or arguments.files.makes_task
+    if arguments.has_methods and not has_tasks:
         raise FlagError(
-            "There is nothing to do: give `--do_train` with `--train_tasks`, or `--tasks` with a search such as "
-            "`--do_bitwise_search`, or with `--do_eval`."
+            "Searches and tuning are about held-out tasks: name them with `--tasks`, or their rows with `--train_file`."
         )
+    if not (training.do_train or training.do_predict or (has_tasks and (arguments.has_methods or training.do_eval))):
+        raise FlagError(
+            "There is nothing to do: give `--do_train` with `--train_tasks`, or `--tasks` or `--train_file` with a search "
+            "such as `--do_bitwise_search`, or with `--do_eval`; or `--do_predict`."
+        )
+    if training.do_predict and arguments.model.method == "t0":
+        raise FlagError("`--do_predict` answers with task codes, which `--method t0` does not have.")
+    if arguments.predicts_own and training.do_eval:
+        raise FlagError(
+            "`--do_eval` judges what a search finds: give one, or leave it out to predict with known tasks."
+        )
+    if arguments.predicts_own and arguments.files.makes_task:
+        raise FlagError("`--train_file` is to learn a task from: give a search, too, such as `--do_bitwise_search`.")
     if tuned:
         require_at_least(1, arguments.held_out, "num_shots")
         if not training.do_eval:

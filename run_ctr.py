@@ -19,6 +19,9 @@ from transformers import PreTrainedTokenizerBase, set_seed
 from command_line.checkpoints import load_model, load_tokenizer
 from command_line.errors import run_command
 from command_line.kept_arguments import keep_arguments
+from command_line.logs import start_logging
+from command_line.predictions import write_predictions
+from command_line.questions import get_found_questions, get_own_questions
 from command_line.training import TRAINING_IS_FINISHED, train
 from evaluation.held_out import evaluate_held_out
 from evaluation.joining import join_reports
@@ -47,11 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run what the flags ask for: training, then searches and evaluation, then the report and the push."""
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
     model_args, task_args, training_args = arguments.model, arguments.tasks, arguments.training
-    logging.basicConfig(
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        datefmt="%H:%M:%S",
-        level=logging.INFO if training_args.process_index == 0 else logging.WARNING,
-    )
+    start_logging(training_args.process_index == 0)
     set_seed(training_args.seed)
     output_dir = Path(training_args.output_dir)
     if arguments.report.do_report:
@@ -60,9 +59,21 @@ def main(argv: list[str] | None = None) -> None:
     with training_args.main_process_first():
         keep_arguments(output_dir, *arguments)
 
+    loaded: dict[str, SplitRows] = {}
+
+    def rows_of(task: Task) -> SplitRows:
+        if task.dataset not in loaded:
+            loaded[task.dataset] = load_rows(task.dataset, task.source, task_args.data_dir)
+        return loaded[task.dataset]
+
     known = load_tasks(SHIPPED_TEMPLATES, *task_args.templates_dir)
     train_tasks = select_tasks(known, task_args.train_tasks, task_args.data_dir)
-    held_out = select_tasks(known, task_args.tasks, task_args.data_dir, held_out=True)
+    names = [] if arguments.predicts_own else task_args.tasks
+    held_out = select_tasks(known, names, task_args.data_dir, held_out=True)
+    if arguments.files.makes_task:
+        task, loaded_rows = arguments.files.load_task()
+        loaded[task.dataset] = loaded_rows
+        held_out.append(task)
     tokenizer = load_tokenizer(model_args)
     # A training that an earlier run finished here is this run's as well, asked for again or not.
     trains = training_args.do_train or (output_dir / TRAINING_IS_FINISHED).is_file()
@@ -80,13 +91,6 @@ def main(argv: list[str] | None = None) -> None:
         task_args.max_target_length,
         task_args.preprocessing_num_workers,
     )
-
-    loaded: dict[str, SplitRows] = {}
-
-    def rows_of(task: Task) -> SplitRows:
-        if task.dataset not in loaded:
-            loaded[task.dataset] = load_rows(task.dataset, task.source, task_args.data_dir)
-        return loaded[task.dataset]
 
     if trains:
         model = train(model, train_tasks, rows_of, builder, task_args, training_args)
@@ -110,6 +114,14 @@ def main(argv: list[str] | None = None) -> None:
                 print_table(scores, output_dir / "report.md")
             if isinstance(model, CTRForConditionalGeneration):
                 share(model, tokenizer, scores, training_args)
+    if training_args.do_predict:
+        model = model.to(training_args.device)
+        if arguments.predicts_own:
+            questions = get_own_questions(model, task_args.tasks, known, rows_of, arguments.files)
+        else:
+            questions = get_found_questions(model, held_out, rows_of, builder, arguments, output_dir)
+        with mixed_precision(training_args):
+            logger.info(f"Predictions are in {write_predictions(model, builder, questions, output_dir)}")
 
 
 def share(

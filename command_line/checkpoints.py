@@ -1,6 +1,7 @@
 """The tokenizer and the model that a run starts from, or a sentence about why they cannot be loaded."""
 
 import json
+import logging
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from transformers import (
 )
 
 from command_line.errors import is_for_the_user, one_line
+from command_line.logs import NewCodebook
 from modeling_ctr import CTRForConditionalGeneration
 from modeling_ctr.hub_errors import loading_errors
 from run_arguments import ModelArguments
@@ -43,6 +45,17 @@ def checkpoint_errors(part: str, name_or_path: str) -> Iterator[None]:
         if not isinstance(error, (OSError, ValueError)):
             reason = f"a file of it is damaged, or made for something else ({type(error).__name__}: {reason})"
         raise OSError(f"{part} of '{name_or_path}' cannot be loaded: {reason}") from error
+
+
+@contextmanager
+def expected_new_codebook() -> Iterator[None]:
+    """Load without the loader's report that the codebook is missing and made anew."""
+    loader, keeps_back = logging.getLogger("transformers.modeling_utils"), NewCodebook()
+    loader.addFilter(keeps_back)
+    try:
+        yield
+    finally:
+        loader.removeFilter(keeps_back)
 
 
 def check_files(name_or_path: str) -> None:
@@ -124,7 +137,7 @@ def load_model(args: ModelArguments, train_tasks: list[Task], trains: bool, dtyp
             f"'{args.model_name_or_path}' is a plain language model without task codes: name `--train_tasks` and "
             "`--do_train`, or give a trained CTR model."
         )
-    with checkpoint_errors("The language model", args.model_name_or_path):
+    with checkpoint_errors("The language model", args.model_name_or_path), expected_new_codebook():
         return CTRForConditionalGeneration.from_backbone(
             args.model_name_or_path,
             task_names=names,

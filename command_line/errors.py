@@ -10,7 +10,7 @@ from types import TracebackType
 # Set to anything, it shows every traceback.
 DEBUG = "TASK_CODES_DEBUG"
 OUR_PACKAGES = {
-    "__main__", "codebook_report", "command_line", "evaluation", "modeling_ctr", "playground", "prediction",
+    "__main__", "codebook_report", "command_line", "evaluation", "export", "modeling_ctr", "playground", "prediction",
     "run_arguments", "run_ctr", "safe_files", "search", "task_codes", "tasks", "trainers",
 }  # fmt: skip
 # About the user's disk, whoever meets them.

@@ -26,6 +26,7 @@ FREE_ARGUMENTS = {
     "hub_token", "hub_private_repo", "resume_from_checkpoint", "preprocessing_num_workers", "dataloader_num_workers",
     "logging_steps", "report_to", "disable_tqdm", "run_name", "save_steps", "save_total_limit",
     "per_device_train_batch_size", "per_device_train_tokens", "gradient_accumulation_steps", "output_dir",
+    "test_file",
     "max_steps", "num_train_epochs",
 }  # fmt: skip
 # Paths, which may be written in several ways.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from transformers import Seq2SeqTrainingArguments
 
+from command_line.task_files import FileArguments
 from evaluation.settings import HeldOutSettings, TuningSettings
 from run_arguments import ModelArguments, ReportArguments, TaskArguments
 from search import SearchConfig
@@ -32,6 +33,7 @@ def commands() -> str:
     for title, group in (
         ("Model", fields(ModelArguments)),
         ("Tasks and data", fields(TaskArguments)),
+        ("A task from files, and rows to predict", fields(FileArguments)),
         ("Held-out tasks", fields(HeldOutSettings)),
         ("Searches", fields(SearchConfig)),
         ("Tuning, to compare with", fields(TuningSettings)),

@@ -47,11 +47,12 @@ def add_tuned_prompts(run: DatasetRun, builder: FeatureBuilder) -> None:
 def get_task_details(task: Task, builder: FeatureBuilder) -> TaskDetails:
     """Return what whoever loads the task needs to use it; its answers where they are the same for all rows."""
     source = task.template.answer_choices
-    answers = None
-    if source is not None and not ("{{" in source or "{%" in source):
+    answers = None if task.answers is None else list(task.answers)
+    if answers is None and source is not None and not ("{{" in source or "{%" in source):
         answers = [choice.strip() for choice in source.split(SEPARATOR) if choice.strip()]
     return TaskDetails(
         answers=answers,
+        labels=None if answers is None or task.labels is None else list(task.labels),
         template=task.template.jinja,
         max_source_length=builder.max_source_length,
         max_target_length=builder.max_target_length,
