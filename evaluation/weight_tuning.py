@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from evaluation.settings import FULL_TUNING, LORA
 from search import PromptScorer
 from search.early_stopping import EarlyStopping
-from search.prompt_tuning import held_back_examples
+from search.prompt_tuning import draw_held_back
 from trainers.collators import CTRDataCollator
 
 LEARNING_RATES = {LORA: 1e-3, FULL_TUNING: 1e-4}
@@ -77,7 +77,7 @@ def tune_weights(
     """
     generator = random.Random(seed)
     answers = few_shot["answer"]
-    kept_out = set(held_back_examples(list(answers), held_back, generator))
+    kept_out = set(draw_held_back(list(answers), held_back, generator))
     rows = [{**row, "choice_ids": None, "task_id": 0} for i, row in enumerate(few_shot) if i not in kept_out]
     validation = PromptScorer(_get_plain(model), few_shot.select(sorted(kept_out))) if held_back else None
     collate = CTRDataCollator(model.config.pad_token_id, num_tasks=1)

@@ -10,7 +10,7 @@ from .prompt_adapter import load_prompt_adapter, save_prompt_adapter, vocabulary
 from .prompt_tuning import PromptTuningResult, TunedPrompt, tune_prompt
 from .scoring.calibration import batch_calibration
 from .scoring.code_scorer import CodeScorer
-from .scoring.codes import code_space_of, task_code_space
+from .scoring.codes import get_code_space, task_code_space
 from .scoring.fingerprints import examples_fingerprint, model_fingerprint
 from .scoring.objectives import OBJECTIVES, Objective
 from .scoring.prompt_scorer import PromptScorer
@@ -39,7 +39,7 @@ __all__ = [
     "TunedPrompt",
     "batch_calibration",
     "best_training_code",
-    "code_space_of",
+    "get_code_space",
     "examples_fingerprint",
     "load_prompt_adapter",
     "model_fingerprint",

@@ -59,7 +59,7 @@ class SearchCallback:
         """Before the first code is evaluated."""
 
     def on_step(self, state: SearchState, control: SearchControl) -> None:
-        """After some codes were evaluated, at most 64: a step, a generation, or a part of one."""
+        """After some codes were evaluated, 8 to 64 at most: a step, a generation, or a part of one."""
 
     def on_new_best(self, state: SearchState, control: SearchControl) -> None:
         """Before `on_step`, where one of the codes is the best so far."""

@@ -10,7 +10,7 @@ from huggingface_hub.dataclasses import strict
 from transformers.utils import logging
 
 from .config import SearchConfig, get_config
-from .ensemble_filter import Bias, KeepRule, bias_scores, get_prior, kept_codes
+from .ensemble_filter import Bias, KeepRule, choose_voters, compute_bias, get_prior
 from .results import SearchResult
 from .scoring.code_scorer import CodeScorer
 from .task_code_search import training_codes
@@ -90,7 +90,7 @@ class CodeEnsemble:
         codes: `(num_codes, code_length)`. Default: the codes of the model's training tasks.
         task_names: A name per code. Default: the model's training tasks.
         prior: Expected share of each label, e.g. known class frequencies. Default: uniform over each example's choices.
-        bias, keep_rule: See [`bias_scores`] and [`kept_codes`]; `bias="largest_share", keep_rule="original"` is the
+        bias, keep_rule: See [`compute_bias`] and [`choose_voters`]; `bias="largest_share", keep_rule="original"` is the
             authors' filter.
         overrides: Settings to use instead of the config's, by name.
 
@@ -173,11 +173,11 @@ def ensemble_vote(
     for values in arrays.values():
         predicted = values.argmax(2)  # (num_codes, num_examples); numpy takes the first of equals
         label_shares = np.stack([(predicted == label).mean(1) for label in range(num_labels)], axis=1)
-        of_template = bias_scores(label_shares, expected, bias)
+        of_template = compute_bias(label_shares, expected, bias)
         predictions.append(predicted)
         shares.append(label_shares)
         biases.append(of_template)
-        kept.append(kept_codes(of_template, num_codes, keep_rule))
+        kept.append(choose_voters(of_template, num_codes, keep_rule))
     predictions, shares = np.concatenate(predictions), np.concatenate(shares)
     biases, kept = np.concatenate(biases), np.concatenate(kept)
 

@@ -9,7 +9,7 @@ Bias = Literal["total_variation", "largest_share"]
 KeepRule = Literal["exact", "original"]
 
 
-def bias_scores(label_shares: np.ndarray, prior: np.ndarray, bias: Bias = "total_variation") -> np.ndarray:
+def compute_bias(label_shares: np.ndarray, prior: np.ndarray, bias: Bias = "total_variation") -> np.ndarray:
     """How far each code's predictions are from the prior, `(num_codes,)`.
 
     The original compares the share of the label that a code predicts most, whichever it is, with the largest share of
@@ -29,7 +29,7 @@ def bias_scores(label_shares: np.ndarray, prior: np.ndarray, bias: Bias = "total
     raise ValueError(f"There is no bias score '{bias}': choose 'total_variation' or 'largest_share'.")
 
 
-def kept_codes(scores: np.ndarray, num_codes: int, keep_rule: KeepRule = "exact") -> np.ndarray:
+def choose_voters(scores: np.ndarray, num_codes: int, keep_rule: KeepRule = "exact") -> np.ndarray:
     """Which codes may vote, `(num_codes,)` bool: the `num_codes` least biased, of equals the first.
 
     The "original" rule keeps every code whose score is at most the one at index `num_codes` of the sorted scores: one

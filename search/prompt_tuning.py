@@ -113,7 +113,7 @@ def tune_prompt(
         raise ValueError(
             f"The start must be float vectors (prompt_length, width), but has shape {tuple(start.shape)}."
         )
-    kept_out = held_back_examples(scorer.examples.answers.tolist(), held_back, random.Random(seed))
+    kept_out = draw_held_back(scorer.examples.answers.tolist(), held_back, random.Random(seed))
     seen = torch.tensor([i for i in range(scorer.num_examples) if i not in set(kept_out)])
     validation = torch.tensor(kept_out, dtype=torch.long)
 
@@ -168,7 +168,7 @@ def tune_prompt(
     return TunedPrompt(best.cpu(), record)
 
 
-def held_back_examples(answers: list[int], count: int, draw: random.Random) -> list[int]:
+def draw_held_back(answers: list[int], count: int, draw: random.Random) -> list[int]:
     """Numbers of `count` examples, in order, drawn so that all answers are held back as often as can be."""
     numbers = list(range(len(answers)))
     draw.shuffle(numbers)

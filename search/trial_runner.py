@@ -22,8 +22,9 @@ from .trials import TraceFile, Trial
 logger = logging.get_logger(__name__)
 
 Key = tuple[int, ...]
-# A killed run loses what it had not written yet, and a callback waits for as much.
-CODES_AT_ONCE = 64
+# A killed run loses what it had not written yet, and a callback waits for as much: so many codes, or on a slow device so
+# many that they fill this number of batches.
+CODES_AT_ONCE, BATCHES_AT_ONCE, FEWEST_AT_ONCE = 64, 16, 8
 
 
 class TrialRunner:
@@ -107,10 +108,11 @@ class TrialRunner:
             self.state.resumed = len(self.known)
             self._after(known)
         todo = todo[len(known) :]
-        for first in range(0, len(todo), CODES_AT_ONCE):
+        at_once = self._count_codes_at_once(todo)
+        for first in range(0, len(todo), at_once):
             if self._is_stopped():
                 break
-            portion = todo[first : first + CODES_AT_ONCE]
+            portion = todo[first : first + at_once]
             self._fill(portion, best)
             if self._file is not None:
                 self._file.append(portion)
@@ -138,6 +140,14 @@ class TrialRunner:
         if known is None:
             return True
         return known.value is None and is_better(known.at_least, best)
+
+    def _count_codes_at_once(self, trials: list[Trial]) -> int:
+        if not trials or not isinstance(self.scorer, CodeScorer):
+            return CODES_AT_ONCE
+        scorer = self.scorer.prompt_scorer
+        tokens = int(scorer.reader.get_lengths(len(trials[0].code)).sum())
+        # By the first budget: what memory and speed made of it must not matter to what is evaluated together.
+        return min(CODES_AT_ONCE, max(FEWEST_AT_ONCE, BATCHES_AT_ONCE * scorer.first_token_budget // tokens))
 
     def _resume(self, trials: list[Trial]) -> list[Trial]:
         """The trials, from the first, that stand in the trace."""

@@ -2,7 +2,7 @@
 
 from .calibration import batch_calibration
 from .code_scorer import CodeScorer
-from .codes import CodeSpace, check_codes, code_space_of, task_code_space
+from .codes import CodeSpace, check_codes, get_code_space, task_code_space
 from .fingerprints import examples_fingerprint, model_fingerprint
 from .objectives import OBJECTIVES, Objective
 from .prompt_scorer import PromptScorer
@@ -15,7 +15,7 @@ __all__ = [
     "PromptScorer",
     "batch_calibration",
     "check_codes",
-    "code_space_of",
+    "get_code_space",
     "examples_fingerprint",
     "model_fingerprint",
     "task_code_space",

@@ -11,10 +11,10 @@ CodeSpace = list[list[int]]
 
 def task_code_space(model: CTRPreTrainedModel) -> CodeSpace:
     """Per position, the values that the model's training tasks use there (paper, section 3.4.2)."""
-    return code_space_of(model.task_codes())
+    return get_code_space(model.task_codes())
 
 
-def code_space_of(codes: torch.LongTensor) -> CodeSpace:
+def get_code_space(codes: torch.LongTensor) -> CodeSpace:
     """Per position, the distinct values in `codes` `(num_codes, code_length)`, ascending.
 
     The original means to sort them but drops the result, so that its order is that of a Python set.

@@ -54,6 +54,7 @@ class DecoderOnlyReader:
         language_model: The language model.
         examples: What it reads.
         code_position: Where prompt vectors stand: "prefix" (behind a bos token, where the text has one) or "suffix".
+        bos_token_id: The bos token, where there is one.
 
     Attributes:
         kept_bytes (`int`): Memory of the keys and values that are kept.
@@ -67,9 +68,11 @@ class DecoderOnlyReader:
         language_model: PreTrainedModel,
         examples: ScoredExamples,
         code_position: Literal["prefix", "suffix"] = "prefix",
+        bos_token_id: int | None = None,
     ):
         check_causal_backbone(language_model)
-        self.language_model, self.examples, self.code_position = language_model, examples, code_position
+        self.language_model, self.examples = language_model, examples
+        self.code_position, self.bos_token_id = code_position, bos_token_id
         self._kept: dict[int, Layers] = {}  # by example, without padding
         self.kept_bytes = 0
         self._weights: list[tuple[int, int]] = []  # that they were computed with
@@ -160,7 +163,7 @@ class DecoderOnlyReader:
         if self.code_position == "suffix":
             place = get_suffix_place(mask, None)
         else:
-            place = get_prefix_place(mask, ids, self.language_model.config.get_text_config().bos_token_id)
+            place = get_prefix_place(mask, ids, self.bos_token_id)
         vectors = prompts[prompt_ids.to(prompts.device)].to(words.dtype)
         joined = join_inputs(vectors, words, mask, place)
         return joined.inputs_embeds, joined.attention_mask

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from .fingerprints import examples_fingerprint
-from .targets import Targets, padded
+from .targets import Targets, pad_rows
 
 
 class ScoredExamples:
@@ -36,7 +36,7 @@ class ScoredExamples:
     """
 
     def __init__(self, examples: Iterable[Mapping[str, Any]], device: torch.device, vocab_size: int):
-        rows = [checked_example(row, number) for number, row in enumerate(examples)]
+        rows = [check_example(row, number) for number, row in enumerate(examples)]
         _require_known_tokens(rows, vocab_size)
         if not rows:
             raise ValueError("There are no examples to score.")
@@ -44,7 +44,7 @@ class ScoredExamples:
         self.lengths = torch.tensor([len(row["input_ids"]) for row in rows])
         self.answers = torch.tensor([row["answer"] for row in rows])
         self.weights = torch.tensor([row["weight"] for row in rows], dtype=torch.float64)
-        self.inputs = padded([row["input_ids"] for row in rows], 0).to(device)
+        self.inputs = pad_rows([row["input_ids"] for row in rows], 0).to(device)
         with_choices = sum(row["choice_ids"] is not None for row in rows)
         if 0 < with_choices < len(rows):
             raise ValueError(f"Only {with_choices} of the {len(rows)} examples have answer choices; all or none must.")
@@ -107,7 +107,7 @@ def _require_known_tokens(rows: Sequence[Mapping[str, Any]], vocab_size: int) ->
                     )
 
 
-def checked_example(row: Mapping[str, Any], number: int) -> dict[str, Any]:
+def check_example(row: Mapping[str, Any], number: int) -> dict[str, Any]:
     """One example's token ids as lists, its answer, and its gold target (None where it is unknown).
 
     Raises:

@@ -47,4 +47,7 @@ def make_reader(model: PreTrainedModel, examples: ScoredExamples) -> LanguageMod
     language_model = get_language_model(model)
     if language_model.config.is_encoder_decoder:
         return EncoderDecoderReader(language_model, examples)
-    return DecoderOnlyReader(language_model, examples, getattr(model.config, "code_position", "prefix"))
+    bos_token_id = getattr(
+        model.config if isinstance(model, CTRPreTrainedModel) else model.config.get_text_config(), "bos_token_id", None
+    )
+    return DecoderOnlyReader(language_model, examples, getattr(model.config, "code_position", "prefix"), bos_token_id)

@@ -44,7 +44,7 @@ def sum_over_processes(values: torch.Tensor) -> torch.Tensor:
     return reduce(values.to(state.device), "sum").to(values.device)
 
 
-def of_main_process(values: torch.Tensor) -> torch.Tensor:
+def broadcast_from_main(values: torch.Tensor) -> torch.Tensor:
     """The main process's tensor, in all of them."""
     state = _state()
     if state.num_processes == 1:

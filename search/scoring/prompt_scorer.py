@@ -11,7 +11,7 @@ from .examples import ScoredExamples
 from .language_models import get_language_model, make_reader
 from .model_modes import autocast_around, frozen
 from .pair_batches import PairBatches
-from .processes import join_lists, of_main_process, require_same, sum_over_processes
+from .processes import broadcast_from_main, join_lists, require_same, sum_over_processes
 from .targets import Targets
 from .token_budget import TokenBudget
 
@@ -238,7 +238,7 @@ class PromptScorer:
         with torch.inference_mode(False), torch.enable_grad(), frozen(self.language_model):
             # Not shared out: sums in another order would rank nearly equal gradients in another order.
             self._run(wanted, prompts, differentiate, self._gradient_budget, shared=False)
-        return of_main_process(terms), of_main_process(gradients)
+        return broadcast_from_main(terms), broadcast_from_main(gradients)
 
     # -------------------------------------------------------------------------------------------- inside
 

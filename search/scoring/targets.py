@@ -25,10 +25,10 @@ class Targets:
             of_example.append(distinct)
             slots.append([distinct.index(i) for i in ids])
         return cls(
-            tokens=padded([list(row) for row in rows], 0).to(device),
+            tokens=pad_rows([list(row) for row in rows], 0).to(device),
             lengths=torch.tensor([len(row) for row in rows]),
             of_example=of_example,
-            slots=padded(slots, -1),
+            slots=pad_rows(slots, -1),
         )
 
     def get_rows(self, example_ids: torch.LongTensor) -> tuple[torch.LongTensor, torch.LongTensor, torch.LongTensor]:
@@ -47,6 +47,6 @@ class Targets:
         return pair, slot, target
 
 
-def padded(rows: list[list[int]], value: int) -> torch.LongTensor:
+def pad_rows(rows: list[list[int]], value: int) -> torch.LongTensor:
     """`(num_rows, longest)`."""
     return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=value)

@@ -8,7 +8,7 @@ import torch
 
 from search import CodeEnsemble, CodeScorer
 from search.code_ensemble import ensemble_vote
-from search.ensemble_filter import bias_scores, kept_codes
+from search.ensemble_filter import choose_voters, compute_bias
 
 from .conftest import make_examples
 
@@ -71,19 +71,19 @@ def from_predictions(*rows, num_labels=2):
 
 def test_exactly_the_least_biased_are_kept_the_first_of_equals():
     scores = np.array([0.3, 0.1, 0.1, 0.0, 0.1])
-    assert kept_codes(scores, 2).tolist() == [False, True, False, True, False]
-    assert kept_codes(scores, 2, "original").tolist() == [False, True, True, True, True]
-    assert kept_codes(scores, 5).all() and kept_codes(scores, 60, "original").all()
+    assert choose_voters(scores, 2).tolist() == [False, True, False, True, False]
+    assert choose_voters(scores, 2, "original").tolist() == [False, True, True, True, True]
+    assert choose_voters(scores, 5).all() and choose_voters(scores, 60, "original").all()
 
 
 def test_the_bias_is_towards_a_label_and_not_only_as_large():
     shares = np.array([[0.5, 0.3, 0.2], [0.2, 0.3, 0.5], [1 / 3, 1 / 3, 1 / 3], [0.5, 0.5, 0.0]])
     prior = np.array([0.5, 0.3, 0.2])
-    assert bias_scores(shares, prior) == pytest.approx([0, 0.3, 1 / 6, 0.2])
-    assert bias_scores(shares, prior, "largest_share") == pytest.approx([0, 0, 1 / 6, 0])
+    assert compute_bias(shares, prior) == pytest.approx([0, 0.3, 1 / 6, 0.2])
+    assert compute_bias(shares, prior, "largest_share") == pytest.approx([0, 0, 1 / 6, 0])
     two = np.array([[0.9, 0.1], [0.4, 0.6]])
-    assert bias_scores(two, np.array([0.5, 0.5])) == pytest.approx(
-        bias_scores(two, np.array([0.5, 0.5]), "largest_share")
+    assert compute_bias(two, np.array([0.5, 0.5])) == pytest.approx(
+        compute_bias(two, np.array([0.5, 0.5]), "largest_share")
     )
 
 

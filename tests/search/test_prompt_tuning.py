@@ -17,7 +17,7 @@ from search import (
     tune_prompt,
     vocabulary_prompt,
 )
-from search.prompt_tuning import held_back_examples
+from search.prompt_tuning import draw_held_back
 
 from .conftest import bart_config, make_examples, make_model
 
@@ -150,11 +150,11 @@ def test_terms_of_prompts_are_those_that_have_gradients(model, examples, codes, 
 def test_held_back_examples_are_spread_over_the_answers():
     answers = [0] * 20 + [1] * 8 + [2] * 4
     for seed in range(5):
-        chosen = held_back_examples(answers, 9, random.Random(seed))
+        chosen = draw_held_back(answers, 9, random.Random(seed))
         assert chosen == sorted(set(chosen))
         assert [sum(answers[i] == a for i in chosen) for a in range(3)] == [3, 3, 3]
-    assert held_back_examples(answers, 9, random.Random(1)) != held_back_examples(answers, 9, random.Random(2))
-    assert held_back_examples(answers, 0, random.Random(0)) == []
+    assert draw_held_back(answers, 9, random.Random(1)) != draw_held_back(answers, 9, random.Random(2))
+    assert draw_held_back(answers, 0, random.Random(0)) == []
 
 
 def test_a_plain_language_model(examples):

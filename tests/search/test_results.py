@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from search import BitwiseSearchResult, CodeEnsembleResult, TaskCodeSearchResult
+from search import BitwiseSearchResult, CodeEnsembleResult, CodeSearchResult, TaskCodeSearchResult
 from search.code_ensemble import EnsembleMember
 from search.results import ScoredCode
 from search.task_code_search import TaskCodeRow
@@ -31,6 +31,18 @@ def test_saved_and_loaded_they_are_equal(result, tmp_path):
     result.save(tmp_path / "made" / "result.json")
     assert type(result).load(tmp_path / "made" / "result.json") == result
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["result.json"]
+
+
+def test_a_result_of_an_earlier_version(tmp_path):
+    """It listed the best codes once more, and whether a race had dropped a code."""
+    path = tmp_path / "result.json"
+    RESULTS[0].save(path)
+    data = json.loads(path.read_text())
+    data["top"] = [{"code": [1, 2], "loss": 0.1}]
+    for trial in data["trace"]:
+        trial["raced"] = False
+    path.write_text(json.dumps(data))
+    assert BitwiseSearchResult.load(path) == CodeSearchResult.load(path) == RESULTS[0]
 
 
 def damaged(tmp_path, change):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from search.scoring.examples import checked_example
+from search.scoring.examples import check_example
 from search.scoring.targets import Targets
 
 
@@ -15,9 +15,9 @@ def test_each_distinct_target_once():
 
 def test_the_gold_target():
     row = {"input_ids": [3, 1], "choice_ids": [[5, 1], [6, 1]], "answer": 1}
-    assert checked_example(row, 0)["gold"] == [6, 1]
-    assert checked_example({**row, "labels": [9, 1, -100, -100]}, 0)["gold"] == [9, 1]  # the labels go first
-    unknown = checked_example({"input_ids": [3, 1], "choice_ids": [[5, 1]]}, 0)
+    assert check_example(row, 0)["gold"] == [6, 1]
+    assert check_example({**row, "labels": [9, 1, -100, -100]}, 0)["gold"] == [9, 1]  # the labels go first
+    unknown = check_example({"input_ids": [3, 1], "choice_ids": [[5, 1]]}, 0)
     assert unknown["gold"] is None and unknown["answer"] == -1
 
 
@@ -34,4 +34,4 @@ def test_the_gold_target():
 def test_malformed_examples(change, message):
     row = {"input_ids": [3, 1], "choice_ids": [[5, 1], [6, 1]], "answer": 0}
     with pytest.raises(ValueError, match=message):
-        checked_example(row | change, 2)
+        check_example(row | change, 2)
