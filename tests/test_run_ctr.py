@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -480,3 +481,10 @@ def test_two_processes_find_and_report_what_one_does(project, method):
         )
         one, two = (load_scores(project / folder / "report.json")[0] for folder in ("one", "two"))
         assert [replace(score, seconds=0) for score in one] == [replace(score, seconds=0) for score in two]
+
+
+def test_help_waits_for_no_library_that_draws_or_fits():
+    # peft is imported by transformers' own training arguments.
+    program = "import run_ctr, sys; sys.exit({'matplotlib', 'sklearn', 'evaluate', 'gradio'} & {*sys.modules} or 0)"
+    environment = {**os.environ, "PYTHONPATH": str(Path(run_ctr.__file__).parent)}
+    assert subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True).returncode == 0
