@@ -15,9 +15,10 @@ from jinja2 import nodes
 from tasks.data import has_rows, load_rows
 from tasks.errors import TemplateError
 from tasks.jinja_sandbox import parse_jinja
-from tasks.no_prompt import NotConvertible, main, without_prompt
 from tasks.task import Task, load_tasks
 from tasks.template import Template
+from tools.no_prompt import NotConvertible, without_prompt
+from tools.no_prompt.__main__ import main
 
 pytestmark = pytest.mark.slow
 

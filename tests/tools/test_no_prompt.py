@@ -1,8 +1,9 @@
 import pytest
 
-from tasks.no_prompt import NotConvertible, convert, main, without_prompt
 from tasks.task import load_tasks
 from tasks.template import Template
+from tools.no_prompt import NotConvertible, convert, without_prompt
+from tools.no_prompt.__main__ import main
 
 KEPT = " ||| {{target}}"
 

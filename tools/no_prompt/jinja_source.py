@@ -1,4 +1,4 @@
-"""Jinja's syntax tree written back as source: `parse(source_of(parse(x))) == parse(x)` for all that templates use."""
+"""Jinja's syntax tree written back as source: `parse(write_source(parse(x))) == parse(x)` for all that templates use."""
 
 import json
 import re
@@ -36,43 +36,43 @@ class UnsupportedSyntax(ValueError):
     """A part of Jinja's language that templates in the PromptSource format have no use for, such as macros."""
 
 
-def source_of(node: nodes.Node | Sequence[nodes.Node]) -> str:
+def write_source(node: nodes.Node | Sequence[nodes.Node]) -> str:
     """Source of a template, a statement, an expression, or a list of statements.
 
     Raises:
         UnsupportedSyntax: It has macros, blocks, imports or the like.
     """
     if isinstance(node, (list, tuple)):
-        return "".join(map(source_of, node))
+        return "".join(map(write_source, node))
     if isinstance(node, nodes.Expr):
         return _expression(node)[0]
     match node:
         case nodes.Template():
-            return source_of(node.body)
+            return write_source(node.body)
         case nodes.Output():
             return "".join(
-                _text(part.data) if isinstance(part, nodes.TemplateData) else _braces(source_of(part))
+                _text(part.data) if isinstance(part, nodes.TemplateData) else _braces(write_source(part))
                 for part in node.nodes
             )
         case nodes.If():
-            source = f"{{% if {source_of(node.test)} %}}{source_of(node.body)}"
+            source = f"{{% if {write_source(node.test)} %}}{write_source(node.body)}"
             for branch in node.elif_:
-                source += f"{{% elif {source_of(branch.test)} %}}{source_of(branch.body)}"
-            return source + (f"{{% else %}}{source_of(node.else_)}" if node.else_ else "") + "{% endif %}"
+                source += f"{{% elif {write_source(branch.test)} %}}{write_source(branch.body)}"
+            return source + (f"{{% else %}}{write_source(node.else_)}" if node.else_ else "") + "{% endif %}"
         case nodes.For():
             source = f"{{% for {_target(node.target)} in {_operand(node.iter, _OR)}"
-            source += f" if {source_of(node.test)}" if node.test else ""
-            source += f"{' recursive' if node.recursive else ''} %}}{source_of(node.body)}"
-            return source + (f"{{% else %}}{source_of(node.else_)}" if node.else_ else "") + "{% endfor %}"
+            source += f" if {write_source(node.test)}" if node.test else ""
+            source += f"{' recursive' if node.recursive else ''} %}}{write_source(node.body)}"
+            return source + (f"{{% else %}}{write_source(node.else_)}" if node.else_ else "") + "{% endfor %}"
         case nodes.Assign():
-            return f"{{% set {_target(node.target)} = {source_of(node.node)} %}}"
+            return f"{{% set {_target(node.target)} = {write_source(node.node)} %}}"
         case nodes.AssignBlock():
             filters, inner = "", node.filter
             while inner is not None:
                 arguments = _arguments(inner)
                 filters = f" | {inner.name}{f'({arguments})' if arguments else ''}{filters}"
                 inner = inner.node
-            return f"{{% set {_target(node.target)}{filters} %}}{source_of(node.body)}{{% endset %}}"
+            return f"{{% set {_target(node.target)}{filters} %}}{write_source(node.body)}{{% endset %}}"
     raise UnsupportedSyntax(f"a {type(node).__name__} statement (line {node.lineno})")
 
 
@@ -87,7 +87,7 @@ def _text(data: str) -> str:
 
 
 def _target(node: nodes.Expr) -> str:
-    return ", ".join(map(_target, node.items)) if isinstance(node, nodes.Tuple) else source_of(node)
+    return ", ".join(map(_target, node.items)) if isinstance(node, nodes.Tuple) else write_source(node)
 
 
 def _operand(node: nodes.Expr, level: int) -> str:
@@ -124,19 +124,19 @@ def _expression(node: nodes.Expr) -> tuple[str, int]:
         case nodes.Concat():
             return " ~ ".join(_operand(part, _MUL) for part in node.nodes), _CONCAT
         case nodes.Tuple():
-            inner = ", ".join(map(source_of, node.items))
+            inner = ", ".join(map(write_source, node.items))
             return f"({inner}{',' if len(node.items) == 1 else ''})", _PRIMARY
         case nodes.List():
-            return f"[{', '.join(map(source_of, node.items))}]", _PRIMARY
+            return f"[{', '.join(map(write_source, node.items))}]", _PRIMARY
         case nodes.Dict():
-            pairs = ", ".join(f"{source_of(pair.key)}: {source_of(pair.value)}" for pair in node.items)
+            pairs = ", ".join(f"{write_source(pair.key)}: {write_source(pair.value)}" for pair in node.items)
             return f"{{{pairs}}}", _PRIMARY
         case nodes.Getattr():
             return f"{_operand(node.node, _PRIMARY)}.{node.attr}", _PRIMARY
         case nodes.Getitem():
-            return f"{_operand(node.node, _PRIMARY)}[{source_of(node.arg)}]", _PRIMARY
+            return f"{_operand(node.node, _PRIMARY)}[{write_source(node.arg)}]", _PRIMARY
         case nodes.Slice():
-            parts = ["" if part is None else source_of(part) for part in (node.start, node.stop, node.step)]
+            parts = ["" if part is None else write_source(part) for part in (node.start, node.stop, node.step)]
             return ":".join(parts if parts[2] else parts[:2]), _PRIMARY
         case nodes.Call():
             return f"{_operand(node.node, _PRIMARY)}({_arguments(node)})", _PRIMARY
@@ -162,8 +162,8 @@ def _constant(value: object) -> str:
 
 
 def _arguments(node: nodes.Call | nodes.Filter | nodes.Test) -> str:
-    parts = [source_of(argument) for argument in node.args]
-    parts += [f"{keyword.key}={source_of(keyword.value)}" for keyword in node.kwargs]
-    parts += [] if node.dyn_args is None else [f"*{source_of(node.dyn_args)}"]
-    parts += [] if node.dyn_kwargs is None else [f"**{source_of(node.dyn_kwargs)}"]
+    parts = [write_source(argument) for argument in node.args]
+    parts += [f"{keyword.key}={write_source(keyword.value)}" for keyword in node.kwargs]
+    parts += [] if node.dyn_args is None else [f"*{write_source(node.dyn_args)}"]
+    parts += [] if node.dyn_kwargs is None else [f"**{write_source(node.dyn_kwargs)}"]
     return ", ".join(parts)

@@ -2,8 +2,8 @@ import pytest
 from jinja2 import nodes
 from jinja2.sandbox import SandboxedEnvironment
 
-from tasks.jinja_source import UnsupportedSyntax, source_of
 from tasks.task import load_tasks
+from tools.no_prompt.jinja_source import UnsupportedSyntax, write_source
 
 environment = SandboxedEnvironment(keep_trailing_newline=True)
 
@@ -35,17 +35,17 @@ environment = SandboxedEnvironment(keep_trailing_newline=True)
 )
 def test_parses_to_the_same_tree(source):
     tree = environment.parse(source)
-    assert environment.parse(source_of(tree)) == tree
+    assert environment.parse(write_source(tree)) == tree
 
 
 def test_values_stay(shared):
     source = "{{ 7 - (4 - 2) }} {{ -3 | abs }} {{ 2 ** 3 ** 2 }} {{ 'a\\n\\'b' ~ (1 + 2) }} {{ not 1 == 2 }}"
-    assert environment.from_string(source_of(environment.parse(source))).render() == "5 3 64 a\n'b3 True"
+    assert environment.from_string(write_source(environment.parse(source))).render() == "5 3 64 a\n'b3 True"
 
 
 def test_macros_are_refused():
     with pytest.raises(UnsupportedSyntax, match="a Macro statement"):
-        source_of(environment.parse("{% macro a() %}{% endmacro %}"))
+        write_source(environment.parse("{% macro a() %}{% endmacro %}"))
 
 
 def test_all_of_promptsource(shared):
@@ -64,4 +64,4 @@ def test_all_of_promptsource(shared):
     for task in load_tasks(shared / "promptsource" / "templates").values():
         for source in (task.template.jinja, task.template.answer_choices or ""):
             tree = joined(environment.parse(source))
-            assert joined(environment.parse(source_of(tree))) == tree, task.name
+            assert joined(environment.parse(write_source(tree))) == tree, task.name

@@ -7,9 +7,9 @@ from datasets import Dataset, IterableDataset
 
 from tasks.data import DataError
 from tasks.features import FeatureBuilder
-from tasks.mixture import mixture_counts, mixture_rows, streaming_mixture, training_mixture
 from tasks.task import Task
 from tasks.template import Template
+from tasks.training_mixture import mixture_counts, mixture_rows, streaming_mixture, training_mixture
 
 SETS = ["big", "big", "big", "small", "middle", "middle"]
 SIZES = {"big": 1000, "small": 10, "middle": 40}

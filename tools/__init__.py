@@ -1,0 +1,1 @@
+"""Programs for maintainers and authors of templates; nothing else imports them."""
