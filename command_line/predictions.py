@@ -168,7 +168,8 @@ def _answer_chunk(
         else:
             (ids,) = scorer.generate(prompts, max_new_tokens=builder.max_target_length)
             found = iter(builder.tokenizer.batch_decode(ids, skip_special_tokens=True))
-    calibration = Calibration.of_details(details, same_choices=details.answers is not None)
+    prior = details.prior if details.answers is not None else None
+    calibration = Calibration(details.temperature or 1.0, prior)
     for example in examples:
         if example is None or not example.input_text.strip():
             yield None
