@@ -20,7 +20,7 @@ class ModelArguments:
     """The model to start from."""
 
     model_name_or_path: str = field(
-        default=None, metadata={"help": "A CTR model or a plain seq2seq language model: a Hub name or a directory."}
+        default=None, metadata={"help": "A CTR model or a plain language model: a Hub name or a directory."}
     )
     method: str = field(
         default="ctr",
@@ -32,6 +32,14 @@ class ModelArguments:
     )
     code_length: int = field(default=10, metadata={"help": "Integers per task code, for a new CTR model."})
     codebook_size: int = field(default=128, metadata={"help": "Values each of them may take, for a new CTR model."})
+    code_position: str = field(
+        default="prefix",
+        metadata={
+            "help": "Where a code's vectors stand in a new decoder-only CTR model: in front of the text, or behind it, so "
+            "that a search reads each text once.",
+            "choices": ["prefix", "suffix"],
+        },
+    )
     task_embedding_dim: int | None = field(default=None, metadata={"help": "Default: the language model's width."})
     code_dim: int | None = field(default=None, metadata={"help": "Default: the language model's width."})
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a model on the Hub."})

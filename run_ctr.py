@@ -27,7 +27,7 @@ from evaluation.held_out import evaluate_held_out
 from evaluation.joining import join_reports
 from evaluation.score import Score
 from evaluation.terminal import print_table
-from modeling_ctr import CTRForConditionalGeneration
+from modeling_ctr import CTRPreTrainedModel
 from run_arguments import parse_arguments
 from tasks import (
     SHIPPED_TEMPLATES,
@@ -84,12 +84,13 @@ def main(argv: list[str] | None = None) -> None:
     trained = model.config.task_names if model_args.method == "ctr" else [task.name for task in train_tasks]
     if known_already := set(trained) & {task.name for task in held_out}:
         raise ValueError(f"'{min(known_already)}' is a training task and cannot be a held-out task as well.")
-    check_tokenizer(tokenizer, model.get_input_embeddings().num_embeddings)
+    check_tokenizer(tokenizer, model.get_input_embeddings().num_embeddings, not model.config.is_encoder_decoder)
     builder = FeatureBuilder(
         tokenizer,
         task_args.max_source_length,
         task_args.max_target_length,
         task_args.preprocessing_num_workers,
+        decoder_only=not model.config.is_encoder_decoder,
     )
 
     if trains:
@@ -112,7 +113,7 @@ def main(argv: list[str] | None = None) -> None:
         if training_args.process_index == 0:
             if scores:
                 print_table(scores, output_dir / "report.md")
-            if isinstance(model, CTRForConditionalGeneration):
+            if isinstance(model, CTRPreTrainedModel):
                 share(model, tokenizer, scores, training_args)
     if training_args.do_predict:
         model = model.to(training_args.device)
@@ -125,7 +126,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def share(
-    model: CTRForConditionalGeneration,
+    model: CTRPreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     scores: list[Score],
     args: CTRTrainingArguments,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from transformers import (
     AutoConfig,
+    AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
     PreTrainedConfig,
@@ -18,7 +19,7 @@ from transformers import (
 
 from command_line.errors import is_for_the_user, one_line
 from command_line.logs import NewCodebook
-from modeling_ctr import CTRForConditionalGeneration
+from modeling_ctr import get_model_class
 from modeling_ctr.hub_errors import loading_errors
 from run_arguments import ModelArguments
 from tasks import Task
@@ -123,7 +124,8 @@ def load_model(args: ModelArguments, train_tasks: list[Task], trains: bool, dtyp
         if names and not trains:
             raise ValueError("`--train_tasks` are named, but nothing was trained here: give `--do_train`, too.")
         with checkpoint_errors("The model", args.model_name_or_path):
-            return AutoModelForSeq2SeqLM.from_pretrained(args.model_name_or_path, **weights)
+            kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+            return kind.from_pretrained(args.model_name_or_path, **weights)
     if config.model_type == "ctr":
         if names and names != config.task_names:
             raise ValueError(
@@ -131,19 +133,20 @@ def load_model(args: ModelArguments, train_tasks: list[Task], trains: bool, dtyp
                 f"{len(names)} given: give the same training tasks in the same order, or start from a language model."
             )
         with checkpoint_errors("The model", args.model_name_or_path):
-            return CTRForConditionalGeneration.from_pretrained(args.model_name_or_path, **weights)
+            return get_model_class(config).from_pretrained(args.model_name_or_path, **weights)
     if not (names and trains):
         raise ValueError(
             f"'{args.model_name_or_path}' is a plain language model without task codes: name `--train_tasks` and "
             "`--do_train`, or give a trained CTR model."
         )
     with checkpoint_errors("The language model", args.model_name_or_path), expected_new_codebook():
-        return CTRForConditionalGeneration.from_backbone(
+        return get_model_class(config).from_backbone(
             args.model_name_or_path,
             task_names=names,
             code_length=args.code_length,
             codebook_size=args.codebook_size,
             task_embedding_dim=args.task_embedding_dim,
             code_dim=args.code_dim,
+            code_position=args.code_position,
             **weights,
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from datasets import Dataset, IterableDataset, concatenate_datasets
 from transformers import PreTrainedModel
 
-from modeling_ctr import CTRForConditionalGeneration
+from modeling_ctr import CTRPreTrainedModel
 from run_arguments import TaskArguments
 from tasks import (
     DataError,
@@ -106,7 +106,7 @@ def make_trainer(
         "eval_dataset": validation_set(tasks, rows, builder, task_args) if args.eval_strategy != "no" else None,
         "processing_class": builder.tokenizer,
     }
-    if isinstance(model, CTRForConditionalGeneration):
+    if isinstance(model, CTRPreTrainedModel):
         return CTRTrainer(model, args, **data)
     return MultitaskTrainer(model, args, task_names=[task.name for task in tasks], **data)
 

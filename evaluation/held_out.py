@@ -19,7 +19,7 @@ from evaluation.prompted_methods import score_prompts
 from evaluation.report import write_report
 from evaluation.result_files import get_dataset_folder, require_own_files
 from evaluation.score import Score, load_scores, save_scores
-from evaluation.settings import CODE_TUNING, FULL_TUNING, LORA, HeldOutSettings, TuningSettings, get_settings
+from evaluation.settings import CODE_TUNING, HeldOutSettings, TuningSettings, get_settings
 from evaluation.template_choice import choose_most_varied
 from evaluation.tuning_methods import has_whole_adapters, score_tuning
 from search import SearchConfig, model_fingerprint
@@ -67,7 +67,6 @@ def evaluate_held_out(
         ValueError: The names of two templates are the same as names of files.
     """
     tuning = tuning or TuningSettings()
-    _require_tunable(model, tuning)
     search = SearchConfig(**get_settings(SearchConfig, search or SearchConfig()))
     num_shots = settings.num_shots if settings.needs_labels or tuning.tuning_methods else 0
     num_unlabelled = settings.num_unlabelled if settings.needs_unlabelled else 0
@@ -111,14 +110,6 @@ def score_methods(run: DatasetRun, get_judge: Callable[[TemplateExamples], Judge
     scores = [score for score_method in METHODS for score in score_method(run)]
     keep(partial(save_scores, scores, finished, asked))
     return scores
-
-
-def _require_tunable(model: PreTrainedModel, tuning: TuningSettings) -> None:
-    weights = [method for method in (LORA, FULL_TUNING) if method in tuning.tuning_methods]
-    if weights and not model.config.is_encoder_decoder:
-        raise ValueError(
-            f"`--do_{weights[0]}` tunes language models with an encoder, which '{model.name_or_path}' is not."
-        )
 
 
 def _load_dataset(

@@ -14,7 +14,8 @@ from evaluation.settings import FULL_TUNING, LORA
 from search import PromptScorer
 from search.early_stopping import EarlyStopping
 from search.prompt_tuning import draw_held_back
-from trainers.collators import CTRDataCollator
+from trainers.causal_inputs import prepare_causal_inputs
+from trainers.collators import CTRDataCollator, get_pad_token
 
 LEARNING_RATES = {LORA: 1e-3, FULL_TUNING: 1e-4}
 BATCH_SIZE = 8
@@ -42,7 +43,8 @@ def tuned_weights(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if method == LORA:
-            config = LoraConfig(task_type=TaskType.SEQ_2_SEQ_LM, r=LORA_RANK, lora_alpha=LORA_ALPHA)
+            kind = TaskType.SEQ_2_SEQ_LM if model.config.is_encoder_decoder else TaskType.CAUSAL_LM
+            config = LoraConfig(task_type=kind, r=LORA_RANK, lora_alpha=LORA_ALPHA)
             adapted = get_peft_model(model, config)
             before = None
         else:
@@ -65,7 +67,7 @@ def tune_weights(
     """Tune the parameters that require gradients by Adam; leave those of least loss on the examples held back.
 
     Args:
-        model: A seq2seq language model, or a peft model around one.
+        model: A language model, or a peft model around one.
         few_shot: Rows with `input_ids` and `labels`, perhaps `choice_ids` and `answer`.
         held_back: Number of them that only decide when to stop.
         learning_rate: Constant learning rate.
@@ -80,7 +82,7 @@ def tune_weights(
     kept_out = set(draw_held_back(list(answers), held_back, generator))
     rows = [{**row, "choice_ids": None, "task_id": 0} for i, row in enumerate(few_shot) if i not in kept_out]
     validation = PromptScorer(_get_plain(model), few_shot.select(sorted(kept_out))) if held_back else None
-    collate = CTRDataCollator(model.config.pad_token_id, num_tasks=1)
+    collate = CTRDataCollator(get_pad_token(model.config), num_tasks=1)
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimizer = torch.optim.AdamW(parameters.values(), lr=learning_rate, weight_decay=0.0)
     best, stopping = {}, EarlyStopping(PATIENCE)
@@ -98,6 +100,8 @@ def tune_weights(
         chosen, order = order[:BATCH_SIZE], order[BATCH_SIZE:]
         batch = collate([rows[i] for i in chosen])
         inputs = {name: batch[name].to(model.device) for name in ("input_ids", "attention_mask", "labels")}
+        if not model.config.is_encoder_decoder:
+            inputs = prepare_causal_inputs(_get_plain(model), inputs)
         optimizer.zero_grad()
         model(**inputs).loss.backward()
         optimizer.step()

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import T5ForConditionalGeneration
+from transformers import LlamaForCausalLM, T5ForConditionalGeneration
 
 import run_ctr
 from evaluation.score import load_scores
-from modeling_ctr import CTRForConditionalGeneration
+from modeling_ctr import CTRForCausalLM, CTRForConditionalGeneration, load_model
 
 TEMPLATE = """
 dataset: {name}
@@ -488,3 +488,22 @@ def test_help_waits_for_no_library_that_draws_or_fits():
     program = "import run_ctr, sys; sys.exit({'matplotlib', 'sklearn', 'evaluate', 'gradio'} & {*sys.modules} or 0)"
     environment = {**os.environ, "PYTHONPATH": str(Path(run_ctr.__file__).parent)}
     assert subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True).returncode == 0
+
+
+@pytest.mark.slow
+def test_decoder_only_models(project, tiny_causal_config):
+    """Both stages, all searches and tunings of a model whose codes stand behind the text; its pad token is an end."""
+    torch.manual_seed(0)
+    LlamaForCausalLM(tiny_causal_config(pad_token_id=None)).save_pretrained(project / "lm")
+    run_ctr.main(flags(project, **TRAINING, code_position="suffix", stage=1, output_dir=project / "stage1"))
+    start = {"model_name_or_path": project / "stage1", **TRAINING, "stage": 2}
+    settings = SEARCHES | {"tuning_steps": 4, "do_eval": True, "do_prompt_tuning": True, "do_code_tuning": True}
+    run_ctr.main(flags(project, **start, **settings))
+    methods = {score.method for score in load_scores(project / "out" / "report.json")[0]}
+    assert {"raw LM", "Bitwise Search", "Code Ensemble"} < methods and len(methods) > 5, methods
+    model = load_model(project / "out")
+    assert type(model) is CTRForCausalLM and model.config.code_position == "suffix"
+    assert model.task_names[:2] == ["colours/plain", "colours/marked / twice"] and len(model.task_names) > 4
+    tuning = {"tuning_steps": 4, "do_prompt_tuning": True, "do_lora": True, "do_full_tuning": True}
+    run_ctr.main(flags(project, method="t0", tasks=["sizes"], do_eval=True, output_dir=project / "t0", **tuning))
+    assert len({score.method for score in load_scores(project / "t0" / "report.json")[0]}) > 3

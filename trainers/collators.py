@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedConfig
 
 LABEL_PADDING = -100
 
@@ -69,6 +70,12 @@ class CTRDataCollator:
                 f"(0 to {self.num_tasks - 1}); was it made for another list of tasks?"
             )
         return position
+
+
+def get_pad_token(config: PreTrainedConfig) -> int:
+    """Get the id that fills up batches: the model's padding token, or, as most decoder-only models have none, an end."""
+    ends = config.eos_token_id
+    return (ends[0] if isinstance(ends, list) else ends) if config.pad_token_id is None else config.pad_token_id
 
 
 def pad_choices(choices: Sequence[Sequence[Sequence[int]]]) -> torch.Tensor:

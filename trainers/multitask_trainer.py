@@ -15,7 +15,7 @@ from transformers.utils import logging
 
 from trainers.callbacks import SetEpoch, SkipSteps
 from trainers.causal_inputs import prepare_causal_inputs
-from trainers.collators import LABEL_PADDING, CTRDataCollator
+from trainers.collators import LABEL_PADDING, CTRDataCollator, get_pad_token
 from trainers.dataloaders import get_data_seed, make_stream_loader, make_token_budget_loader
 from trainers.loss_history import LossHistory
 from trainers.optimization import get_authors_schedule, get_parameter_groups
@@ -83,7 +83,7 @@ class MultitaskTrainer(ResumableTrainer):
         )
         self.task_names = list(task_names)
         if data_collator is None:
-            self.data_collator = CTRDataCollator(self.model.config.pad_token_id, len(self.task_names))
+            self.data_collator = CTRDataCollator(get_pad_token(self.model.config), len(self.task_names))
         self._set_epoch = SetEpoch()
         self.add_callback(self._set_epoch)
         if args.bad_loss_action == "skip":
