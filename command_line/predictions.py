@@ -16,7 +16,7 @@ from transformers.utils import logging
 
 from command_line.questions import Question
 from evaluation.result_files import get_file_name
-from modeling_ctr import CTRForConditionalGeneration
+from modeling_ctr import CTRPreTrainedModel
 from prediction.calibration import Calibration
 from search import PromptScorer, model_fingerprint
 from search.scoring.processes import is_main_process, on_main_process
@@ -32,7 +32,7 @@ OWN_COLUMNS = ("task", "method", "label", "probability")
 
 
 def write_predictions(
-    model: CTRForConditionalGeneration, builder: FeatureBuilder, questions: Sequence[Question], output_dir: Path
+    model: CTRPreTrainedModel, builder: FeatureBuilder, questions: Sequence[Question], output_dir: Path
 ) -> Path:
     """Answer all questions, and write the answers into `predictions.csv` and `predictions.jsonl`.
 
@@ -77,7 +77,7 @@ def get_id_columns(question: Question) -> list[str]:
 
 
 def _answer(
-    model: CTRForConditionalGeneration, model_digest: str, builder: FeatureBuilder, question: Question, path: Path
+    model: CTRPreTrainedModel, model_digest: str, builder: FeatureBuilder, question: Question, path: Path
 ) -> None:
     """Write an answer for each row into the file, after those that are there already."""
     rows = list(_get_fields(question))
@@ -149,7 +149,7 @@ def without_target(task: Task) -> Task:
 
 
 def _answer_chunk(
-    model: CTRForConditionalGeneration, builder: FeatureBuilder, question: Question, rows: list[dict[str, Any]]
+    model: CTRPreTrainedModel, builder: FeatureBuilder, question: Question, rows: list[dict[str, Any]]
 ) -> Iterator[dict[Any, float] | str | None]:
     """Of each row the probability of each label, or the text written; None where there is nothing to answer."""
     task, details = question.task, question.details

@@ -15,7 +15,7 @@ from evaluation.ctr_methods import load_found_codes
 from evaluation.method_names import KEPT_METHODS
 from evaluation.result_files import get_dataset_folder, get_tuning_path
 from evaluation.settings import CODE_TUNING, PROMPT_TUNING, TUNING_METHODS, TuningSettings
-from modeling_ctr import CTRForConditionalGeneration
+from modeling_ctr import CTRPreTrainedModel
 from modeling_ctr.task_details import TaskDetails
 from prediction.task_texts import make_task
 from run_arguments import Arguments
@@ -49,7 +49,7 @@ class Question:
 
 
 def get_found_questions(
-    model: CTRForConditionalGeneration,
+    model: CTRPreTrainedModel,
     tasks: Sequence[Task],
     load_rows: Callable[[Task], SplitRows],
     builder: FeatureBuilder,
@@ -74,7 +74,7 @@ def get_found_questions(
 
 
 def _get_found_vectors(
-    model: CTRForConditionalGeneration, task: Task, folder: Path, tuning: TuningSettings
+    model: CTRPreTrainedModel, task: Task, folder: Path, tuning: TuningSettings
 ) -> Iterator[tuple[str, torch.Tensor]]:
     found = folder / "found_codes.json"
     for each in on_main_process(lambda: load_found_codes(found)[0] if found.is_file() else []):
@@ -89,7 +89,7 @@ def _get_found_vectors(
 
 
 def get_own_questions(
-    model: CTRForConditionalGeneration,
+    model: CTRPreTrainedModel,
     names: Sequence[str],
     known: dict[str, Task],
     load_rows: Callable[[Task], SplitRows],
@@ -127,7 +127,7 @@ def get_own_questions(
     return questions
 
 
-def _select_own(model: CTRForConditionalGeneration, names: Sequence[str]) -> list[str]:
+def _select_own(model: CTRPreTrainedModel, names: Sequence[str]) -> list[str]:
     own = model.task_names
     if not names:
         added = own[model.config.num_tasks :]
