@@ -1,14 +1,12 @@
 """What the documentation shows is run, with a tiny model and rows of its own in place of real ones."""
 
 import copy
+import csv
 import importlib.util
 import json
-import os
 import random
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -26,7 +24,22 @@ from tasks.scenes import scene_tokenizer
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # What the snippets talk about; of other words the tiny tokenizer knows none.
-WORDS = ("France", "Peru", "hot", "up", "Paris", "Lima", "cold", "down", "Madrid", "Santiago")
+WORDS = (
+    "good",
+    "bad",
+    "negative",
+    "positive",
+    "France",
+    "Peru",
+    "hot",
+    "up",
+    "Paris",
+    "Lima",
+    "cold",
+    "down",
+    "Madrid",
+    "Santiago",
+)
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -46,15 +59,17 @@ def test_the_picture_is_that_of_its_script():
 
 @pytest.fixture
 def folder(tmp_path, tiny_t5_config, tiny_tokenizer, monkeypatch) -> Path:
-    """The current folder: a tiny language model in `lm`, data sets in `data`, a task of the reader's in `reviews`."""
+    """The current folder: a tiny language model in `lm`, data sets in `data`, tasks of the reader's in `my_tasks` and files."""
     torch.manual_seed(0)
     tokenizer = copy.deepcopy(tiny_tokenizer)
     tokenizer.add_tokens([AddedToken(word, single_word=True) for word in WORDS])
     T5ForConditionalGeneration(tiny_t5_config(vocab_size=len(tokenizer))).save_pretrained(tmp_path / "lm")
     tokenizer.save_pretrained(tmp_path / "lm")
     draw = random.Random(0)
-    write_rows(tmp_path / "reviews" / "train.csv", 60, draw)
-    write_rows(tmp_path / "reviews" / "dev.csv", 20, draw)
+    write_rows(tmp_path / "my_tasks" / "train.csv", 60, draw)
+    write_rows(tmp_path / "my_tasks" / "dev.csv", 20, draw)
+    write_rows(tmp_path / "reviews.csv", 60, draw, labels=("bad", "good"))
+    write_rows(tmp_path / "new.csv", 20, draw, labels=None)
     for name in ("ag_news", "trec", "glue/mrpc", "rotten_tomatoes", "super_glue/rte"):
         for split, word in (("train", "w9"), ("validation", "w10")):
             write_known_rows(tmp_path / "data" / name.replace("/", "_") / f"{split}.jsonl", word)
@@ -63,17 +78,22 @@ def folder(tmp_path, tiny_t5_config, tiny_tokenizer, monkeypatch) -> Path:
 
 
 @pytest.mark.slow
-def test_quickstart(folder):
-    """Its second half trains the model that the first half searches with, so it is run first."""
+def test_quickstart(folder, capsys):
+    """Its end trains the model that the rest searches with, so it is run first."""
     (template,) = blocks("docs/quickstart.md", "yaml")
-    (folder / "reviews" / "reviews.yaml").write_text(template)
-    search, unlabelled, training = blocks("docs/quickstart.md", "bash")
-    for command in (*commands(training), *commands(search), *commands(unlabelled)):
-        run(command)
+    (folder / "my_tasks" / "reviews.yaml").write_text(template)
+    search, unlabeled, with_template, training = blocks("docs/quickstart.md", "bash")
+    for block in (training, search, unlabeled, with_template):
+        for command in commands(block):
+            run(command)
+    for name in ("reviews", "reviews_unlabelled"):
+        assert (folder / "out" / name / "predictions.csv").is_file()
+    assert "Bitwise Search" in (folder / "out" / "reviews" / "report.md").read_text()
+    assert "reviews/text_good_bad" in CTRForConditionalGeneration.from_pretrained("out/my_tasks").task_names
     (snippet,) = blocks("docs/quickstart.md", "python")
-    out = execute([sys.executable, "-c", snippet], folder)
-    assert out.startswith("[") and out.strip().endswith("]")
-    assert (folder / "out" / "reviews" / "report.md").is_file()
+    capsys.readouterr()
+    exec(snippet, {})
+    assert capsys.readouterr().out in ("['bad']\n", "['good']\n")
 
 
 def test_the_page_on_python_has_all_names_for_users():
@@ -117,11 +137,17 @@ def test_the_first_example_of_the_readme(tmp_path, tiny_t5_config, monkeypatch, 
     assert "my task" in printed and len(names["new"]) == 200
     assert "my task" in CTRForConditionalGeneration.from_pretrained("out/my-model").task_names
 
+    own = blocks("README.md", "bash")[1]
+    run(*commands(own))
+    with open("out/my-task/predictions.csv", newline="") as file:
+        labels = [row["label"] for row in csv.DictReader(file)]
+    assert len(labels) == 200 and set(labels) <= {"wuerfel", "kugel", "kegel", "reif"}
+
 
 @pytest.mark.slow
 def test_readme_and_codes(folder):
     """The commands of the README, in its order."""
-    _, ours, rivals, others = blocks("README.md", "bash")
+    _, _, ours, rivals, others = blocks("README.md", "bash")
     for command in (*commands(ours), *commands(rivals)):
         run(command)
     assert "Bitwise Search" in (folder / "out" / "compared" / "report.md").read_text()
@@ -162,19 +188,11 @@ def run(command: str) -> None:
     run_ctr.main([*words[2:], *(text for name, value in few.items() for text in (f"--{name}", str(value)))])
 
 
-def execute(words: list[str], folder: Path) -> str:
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hf")}
-    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
-
-def write_rows(path: Path, count: int, draw: random.Random) -> None:
+def write_rows(path: Path, count: int, draw: random.Random, labels: tuple | None = (0, 1)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [
-        f"w{draw.randrange(3, 64)} w{draw.randrange(3, 64)} w{draw.randrange(3, 64)},{i % 2}" for i in range(count)
-    ]
-    path.write_text("text,label\n" + "\n".join(rows) + "\n")
+    texts = [" ".join(f"w{draw.randrange(3, 64)}" for _ in range(3)) for _ in range(count)]
+    rows = [text if labels is None else f"{text},{labels[i % 2]}" for i, text in enumerate(texts)]
+    path.write_text("\n".join(["text" if labels is None else "text,label", *rows, ""]))
 
 
 def write_known_rows(path: Path, word: str) -> None:
