@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from codebook_report.codebook import Codebook, load_checkpoint
 from modeling_ctr import CTRPreTrainedModel, save_task_code
 from search import CodeScorer
-from tasks.features import check_tokenizer, tokenize_answers, tokenize_openings
+from tasks.tokenization import check_tokenizer, tokenize_answers, tokenize_openings
 
 MAX_SOURCE_LENGTH, MAX_NEW_TOKENS = 384, 32
 

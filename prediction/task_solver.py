@@ -14,7 +14,7 @@ from transformers.utils import logging
 
 from modeling_ctr.task_details import TaskDetails
 from search import SearchConfig
-from tasks.features import check_tokenizer
+from tasks.tokenization import check_tokenizer
 from trainers.hub import push_to_hub, save_for_hub
 
 from .config import get_fit_config

@@ -7,7 +7,7 @@
 from .data import SplitRows, load_rows
 from .data_source import DataSource
 from .errors import DataError, TemplateError
-from .features import FeatureBuilder, check_tokenizer
+from .features import FeatureBuilder
 from .few_shot import FewShotSplit, assert_disjoint, few_shot_split
 from .file_task import load_file_rows, task_from_files
 from .labelled_rows import has_answer, sample_rows, select_tasks_with_answers
@@ -15,6 +15,7 @@ from .named_mixtures import T0_HELD_OUT, T0_TRAINING, expand_mixtures
 from .task import PROMPTED_TEMPLATES, SHIPPED_TEMPLATES, Example, Task, load_tasks, select_tasks
 from .template import Template
 from .template_file import load_template_file
+from .tokenization import check_tokenizer
 from .training_mixture import mixture_counts, streaming_mixture, training_mixture
 
 __all__ = [

@@ -17,10 +17,7 @@ and for evaluation and search also
 the tokenizer and the lengths, so that a change to one of them makes new features and a change elsewhere does not.
 """
 
-import copy
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,39 +26,22 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from .errors import DataError, TemplateError
+from .shortening import shorten_input
 from .task import Example, Task
+from .tokenization import (
+    compute_digest,
+    compute_tokenizer_fingerprint,
+    cut_at_end,
+    tokenize,
+    tokenize_answers,
+    tokenize_openings,
+)
 
 logger = logging.get_logger(__name__)
 
 # Part of every fingerprint: raise it when other features are made of the same rows.
 FORMAT_VERSION = 3
-# A shortened input may leave so many tokens unused.
-_SLACK = 3
-
 _TRAINING_FEATURES = {"input_ids": List(Value("int32")), "labels": List(Value("int32")), "task_id": Value("int64")}
-
-
-def check_tokenizer(tokenizer: PreTrainedTokenizerBase, vocab_size: int, decoder_only: bool = False) -> None:
-    """Checks that a tokenizer can serve a model.
-
-    Args:
-        tokenizer: The tokenizer.
-        vocab_size: Number of rows of the model's input embedding.
-        decoder_only: Whether the model is; most have no padding token, and batches are filled up with EOS.
-
-    Raises:
-        ValueError: It has no EOS or padding token, or makes ids that the model has no embedding for.
-    """
-    name = tokenizer.name_or_path or type(tokenizer).__name__
-    for token, token_id in (("EOS", tokenizer.eos_token_id), ("padding", tokenizer.pad_token_id)):
-        if token_id is None and not (token == "padding" and decoder_only):
-            raise ValueError(f"The tokenizer {name!r} has no {token} token; set one that the model was trained with.")
-    highest = max(tokenizer.get_vocab().values())
-    if highest >= vocab_size:
-        raise ValueError(
-            f"The tokenizer {name!r} makes ids up to {highest}, but the model has embeddings for {vocab_size} tokens "
-            "only; use the tokenizer that the model was trained with."
-        )
 
 
 class FeatureBuilder:
@@ -100,7 +80,12 @@ class FeatureBuilder:
         self.max_target_length = max_target_length
         self.num_proc = num_proc
         self.decoder_only = decoder_only
-        self._settings = [FORMAT_VERSION, tokenizer_fingerprint(tokenizer), max_source_length, max_target_length]
+        self._settings = [
+            FORMAT_VERSION,
+            compute_tokenizer_fingerprint(tokenizer),
+            max_source_length,
+            max_target_length,
+        ]
         if decoder_only:
             self._settings.append("decoder_only")
 
@@ -187,7 +172,7 @@ class FeatureBuilder:
             else:
                 columns["target_text"] = Value("string")
         template = task.template
-        fingerprint = _digest(
+        fingerprint = compute_digest(
             [rows._fingerprint, template.name, template.jinja, template.answer_choices, task_id, evaluation]
             + self._settings
         )
@@ -246,23 +231,6 @@ def _warn_of_targets_outside_choices(task: Task, rows: Dataset, features: Datase
         )
 
 
-def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Digest of everything about a tokenizer that decides about the ids it makes."""
-    if tokenizer.is_fast:
-        backend = json.loads(tokenizer.backend_tokenizer.to_str())
-        # State that calls leave behind, not part of what the tokenizer is.
-        backend.pop("truncation")
-        backend.pop("padding")
-        state = backend
-    else:
-        state = [type(tokenizer).__name__, sorted(tokenizer.get_vocab().items()), tokenizer("a b").input_ids]
-    return _digest([state, tokenizer.eos_token_id])
-
-
-def _digest(value: Any) -> str:
-    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()
-
-
 def _batch_features(
     batch: Mapping[str, Sequence],
     indices: Sequence[int],
@@ -284,22 +252,22 @@ def _batch_features(
         if example is not None and (example.target_text or unlabeled_too):
             kept.append((index, row, example))
 
-    tokenize_inputs = partial(tokenize_openings if decoder_only else _tokenize, tokenizer)
+    tokenize_inputs = partial(tokenize_openings if decoder_only else tokenize, tokenizer)
     inputs = tokenize_inputs([example.input_text for _, _, example in kept])
     inputs = [
         ids
         if len(ids) <= max_source_length
-        else _shortened_input(ids, task, row, example, tokenizer, max_source_length, tokenize_inputs)
-        or (ids[:max_source_length] if decoder_only else _cut_at_end(ids, max_source_length))
+        else shorten_input(ids, task, row, example, tokenizer, max_source_length, tokenize_inputs)
+        or (ids[:max_source_length] if decoder_only else cut_at_end(ids, max_source_length))
         for ids, (_, row, example) in zip(inputs, kept, strict=True)
     ]
     # Targets are among the choices, and choices often the same in all rows: tokenise each text once.
     texts = {example.target_text for _, _, example in kept}
     if evaluation:
         texts.update(choice for _, _, example in kept for choice in example.choices or ())
-    tokenize_targets = tokenize_answers if decoder_only else partial(_tokenize, target=True)
+    tokenize_targets = tokenize_answers if decoder_only else partial(tokenize, target=True)
     target_ids = dict(zip(texts, tokenize_targets(tokenizer, list(texts)), strict=True))
-    target_ids = {text: _cut_at_end(ids, max_target_length) for text, ids in target_ids.items()}
+    target_ids = {text: cut_at_end(ids, max_target_length) for text, ids in target_ids.items()}
 
     columns = {
         "input_ids": inputs,
@@ -314,133 +282,3 @@ def _batch_features(
         else:
             columns["target_text"] = [example.target_text for _, _, example in kept]
     return columns
-
-
-def _tokenize(tokenizer: PreTrainedTokenizerBase, texts: list[str], target: bool = False) -> list[list[int]]:
-    """Ids of each text, without truncation, with one EOS at the end."""
-    if not texts:
-        return []
-    # verbose=False: the warning about long texts would come before we shorten them.
-    encoded = tokenizer(**{"text_target" if target else "text": texts}, verbose=False)
-    eos = tokenizer.eos_token_id
-    return [ids if ids and ids[-1] == eos else [*ids, eos] for ids in encoded["input_ids"]]
-
-
-def tokenize_openings(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
-    """Ids of texts that are to be gone on with: without truncation, and without an EOS at the end."""
-    if not texts:
-        return []
-    eos = tokenizer.eos_token_id
-    encoded = tokenizer(texts, verbose=False)["input_ids"]
-    # A beginning may be marked by the same token as an end (GPT-2).
-    return [ids[:-1] if len(ids) > 1 and ids[-1] == eos else ids for ids in encoded]
-
-
-def tokenize_answers(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
-    """Ids of each text as it goes on behind another, after a space, with one EOS at the end."""
-    if not texts:
-        return []
-    # Tokenizers differ in whether the space is a token's first character, a mark of its own or added without one; so
-    # texts are tokenised behind a word, whose ids are then left out.
-    word = tokenizer("a", add_special_tokens=False)["input_ids"]
-    encoded = tokenizer([f"a {text}" if text else "a" for text in texts], add_special_tokens=False, verbose=False)
-    eos = tokenizer.eos_token_id
-    answers = [ids[len(word) :] for ids in encoded["input_ids"]]
-    return [ids if ids and ids[-1] == eos else [*ids, eos] for ids in answers]
-
-
-def _cut_at_end(ids: list[int], length: int) -> list[int]:
-    return ids if len(ids) <= length else [*ids[: length - 1], ids[-1]]
-
-
-def _shortened_input(
-    ids: list[int],
-    task: Task,
-    row: Mapping[str, Any],
-    example: Example,
-    tokenizer: PreTrainedTokenizerBase,
-    max_length: int,
-    tokenize_inputs: Callable[[list[str]], list[list[int]]],
-) -> list[int] | None:
-    """Input ids that fit, or None where no cut makes them: of the context fields, those longer than some number of tokens lose what comes after it, and
-    the row is rendered again. The greatest such number is looked for; what overflows is a guess that mostly hits."""
-    row = copy.deepcopy(dict(row))
-    seed = task.template.row_seed(row)
-    fields = [list(_texts(row, name)) for name in sorted(task.template.context_fields) if name in row]
-    texts = [[_CuttableText(tokenizer, container[key]) for container, key in leaves] for leaves in fields]
-    lengths = [sum(text.length for text in field) for field in texts]
-    best = None
-    low, high = 0, max(lengths, default=0)  # `high` does not fit
-    guess = _common_length(lengths, sum(lengths) - (len(ids) - max_length))
-    missed = False
-    while low < high:
-        for leaves, field in zip(fields, texts, strict=True):
-            left = guess
-            for (container, key), text in zip(leaves, field, strict=True):
-                container[key] = text.first_tokens(left)
-                left = max(0, left - text.length)
-        try:
-            shortened = task.example(row, seed=seed, check_answer=False)
-        except TemplateError:  # such as a template that splits a field at a mark that has been cut off
-            break
-        if shortened is None or shortened[1:] != example[1:]:
-            break
-        shorter = tokenize_inputs([shortened.input_text])[0]
-        surplus = len(shorter) - max_length
-        if surplus <= 0:
-            best, low = shorter, guess + 1
-            if surplus >= -_SLACK:
-                break
-            guess = (low + high) // 2
-        else:
-            high = guess
-            # A cut inside a word may make a token more; a second miss means that fields stand more than once.
-            guess = (low + high) // 2 if missed else max(low, guess - surplus)
-            missed = True
-    return best
-
-
-def _texts(container: Any, key: Any) -> Iterator[tuple[Any, Any]]:
-    """Where the texts of a field stand, as (dict or list, key) pairs, nested ones included."""
-    value = container[key]
-    if isinstance(value, str):
-        yield container, key
-    elif isinstance(value, dict):
-        for name in value:
-            yield from _texts(value, name)
-    elif isinstance(value, list):
-        for index in range(len(value)):
-            yield from _texts(value, index)
-
-
-def _common_length(lengths: list[int], total: int) -> int:
-    """The greatest length that, cutting all longer ones to it, leaves at most `total`; at least 0."""
-    remaining = max(total, 0)
-    for position, length in enumerate(sorted(lengths)):
-        share = remaining // (len(lengths) - position)
-        if length > share:
-            return share
-        remaining -= length
-    return max(lengths, default=0)
-
-
-class _CuttableText:
-    """A text, tokenised once, of which the first so many tokens are wanted."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, text: str):
-        self.tokenizer = tokenizer
-        self.text = text
-        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast, verbose=False)
-        self.ids = encoded["input_ids"]
-        self.ends = [end for _, end in encoded["offset_mapping"]] if tokenizer.is_fast else None
-
-    @property
-    def length(self) -> int:
-        return len(self.ids)
-
-    def first_tokens(self, count: int) -> str:
-        if count >= self.length:
-            return self.text
-        if self.ends is None:
-            return self.tokenizer.decode(self.ids[:count])
-        return self.text[: self.ends[count - 1]] if count else ""

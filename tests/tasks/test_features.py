@@ -8,15 +8,16 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, ByT5Tokenizer, PreTrainedTokenizerFast
 
 from tasks.data import DataError, DataSource, load_rows
-from tasks.features import (
-    FeatureBuilder,
+from tasks.errors import TemplateError
+from tasks.features import FeatureBuilder
+from tasks.task import Task, load_tasks, select_tasks
+from tasks.template import Template
+from tasks.tokenization import (
     check_tokenizer,
+    compute_tokenizer_fingerprint,
     tokenize_answers,
     tokenize_openings,
-    tokenizer_fingerprint,
 )
-from tasks.task import Task, load_tasks, select_tasks
-from tasks.template import Template, TemplateError
 
 TEMPLATE = Template(
     "t",
@@ -203,8 +204,8 @@ def test_features_are_cached_and_a_change_makes_new_ones_of_what_it_touches(
 
 
 def test_slow_tokenizers_have_fingerprints():
-    assert tokenizer_fingerprint(ByT5Tokenizer()) == tokenizer_fingerprint(ByT5Tokenizer())
-    assert tokenizer_fingerprint(ByT5Tokenizer()) != tokenizer_fingerprint(ByT5Tokenizer(extra_ids=5))
+    assert compute_tokenizer_fingerprint(ByT5Tokenizer()) == compute_tokenizer_fingerprint(ByT5Tokenizer())
+    assert compute_tokenizer_fingerprint(ByT5Tokenizer()) != compute_tokenizer_fingerprint(ByT5Tokenizer(extra_ids=5))
 
 
 def test_a_tokenizer_that_does_not_fit_says_why(tokenizer, words):
