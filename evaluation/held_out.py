@@ -16,7 +16,7 @@ from evaluation.examples import Draws, TemplateExamples, draw_examples
 from evaluation.judge import Judge
 from evaluation.kept_results import keep, load_kept
 from evaluation.prompted_methods import score_prompts
-from evaluation.report import write_report
+from evaluation.report import RunningReport
 from evaluation.result_files import get_dataset_folder, require_own_files
 from evaluation.score import Score, load_scores, save_scores
 from evaluation.settings import CODE_TUNING, HeldOutSettings, TuningSettings, get_settings
@@ -68,19 +68,19 @@ def evaluate_held_out(
     """
     tuning = tuning or TuningSettings()
     search = SearchConfig(**get_settings(SearchConfig, search or SearchConfig()))
-    num_shots = settings.num_shots if settings.needs_labels or tuning.tuning_methods else 0
-    num_unlabelled = settings.num_unlabelled if settings.needs_unlabelled else 0
-    draws = Draws(num_shots, num_unlabelled, do_eval, max_eval_samples, settings.protocol)
+    draws = _get_draws(settings, tuning, do_eval, max_eval_samples)
     scores: list[Score] = []
-    model_digest = model_fingerprint(model)
-    for dataset in dict.fromkeys(task.dataset for task in tasks):
+    digest = model_fingerprint(model)
+    report = RunningReport(output_dir, _describe_run(model, settings))
+    datasets = list(dict.fromkeys(task.dataset for task in tasks))
+    for dataset in datasets:
         rows, of_dataset = _load_dataset(dataset, model, tasks, load_rows, builder, settings)
         judges: dict[tuple, Judge] = {}  # what a judge has scored, it remembers for the next seed
         for seed in settings.few_shot_seeds:
             logger.info(f"{dataset}, few-shot seed {seed}")
             examples = draw_examples(of_dataset, rows, builder, draws, seed)
             folder = get_dataset_folder(output_dir, dataset, seed)
-            run = DatasetRun(model, model_digest, examples, settings, search, tuning, seed, folder)
+            run = DatasetRun(model, digest, examples, settings, search, tuning, seed, folder)
             run = replace(run, found=find_codes(run))
             if do_eval:
                 scores += score_methods(run, partial(_get_judge, judges, model, builder, settings))
@@ -88,8 +88,8 @@ def evaluate_held_out(
                 add_codes(run, builder)
                 if do_eval and CODE_TUNING in tuning.tuning_methods:
                     add_tuned_prompts(run, builder)
-            if do_eval and is_main_process():  # after each, so that an interrupted run leaves a report of what it did
-                write_report(scores, output_dir, _describe_run(model, settings))
+            if do_eval and is_main_process():
+                report.update(scores, is_last=(dataset, seed) == (datasets[-1], settings.few_shot_seeds[-1]))
     return scores
 
 
@@ -110,6 +110,12 @@ def score_methods(run: DatasetRun, get_judge: Callable[[TemplateExamples], Judge
     scores = [score for score_method in METHODS for score in score_method(run)]
     keep(partial(save_scores, scores, finished, asked))
     return scores
+
+
+def _get_draws(settings: HeldOutSettings, tuning: TuningSettings, judged: bool, max_eval_samples: int | None) -> Draws:
+    num_shots = settings.num_shots if settings.needs_labels or tuning.tuning_methods else 0
+    num_unlabelled = settings.num_unlabelled if settings.needs_unlabelled else 0
+    return Draws(num_shots, num_unlabelled, judged, max_eval_samples, settings.protocol)
 
 
 def _load_dataset(

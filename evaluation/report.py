@@ -1,5 +1,7 @@
 """The report of a run: report.json, report.md and report.png."""
 
+import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,29 @@ TRUST_NOTE = (
     "Intervals (Wilson, 95%) say what the evaluation rows leave open; how much depends on the few-shot draw stands by seed. "
     "Comparisons pair the two methods' answers row by row; in brackets the difference in points."
 )
+
+
+class RunningReport:
+    """Writes the report of a run that goes on, so that an interrupted run leaves one of what it did.
+
+    No more than a tenth of the run's time goes into reports of part of it: with hundreds of tasks, each takes seconds.
+
+    Args:
+        output_dir: Folder to write into.
+        about: What one must know of the run; JSON values.
+    """
+
+    def __init__(self, output_dir: Path, about: dict[str, Any]):
+        self.output_dir, self.about = output_dir, about
+        self._due = -math.inf
+
+    def update(self, scores: Sequence[Score], is_last: bool) -> None:
+        """Write the report of these scores if it is time, or if they are all."""
+        start = time.monotonic()
+        if is_last or start >= self._due:
+            write_report(scores, self.output_dir, self.about)
+            end = time.monotonic()
+            self._due = end + 10 * (end - start)
 
 
 def write_report(scores: Sequence[Score], output_dir: Path, about: dict[str, Any]) -> None:

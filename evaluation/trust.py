@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evaluation.aggregation import format_percent, get_seed_means
+from evaluation.aggregation import get_seed_means
 from evaluation.method_names import BASELINES, BEST_BY_ACCURACY, BEST_BY_LOSS, KEPT_METHODS, MAJORITY, RAW_LM
 from evaluation.score import Score
 from evaluation.uncertainty import (
@@ -141,5 +141,5 @@ def make_trust_table(scores: Sequence[Score]) -> list[list[str]]:
             for name in PHRASES
         ]
         by_seed = ", ".join(f"{100 * accuracy:.1f}" for accuracy in each.accuracies)
-        rows.append([each.task, each.method, format_percent(each.accuracies), str(interval), by_seed, *cells])
+        rows.append([each.task, each.method, f"{100 * each.accuracy:.1f}", str(interval), by_seed, *cells])
     return rows if len(rows) > 1 else []

@@ -1,7 +1,7 @@
 import time
 
 from evaluation.chart import draw_bars
-from evaluation.report import format_report, write_report
+from evaluation.report import RunningReport, format_report, write_report
 from evaluation.score import Score, load_scores
 from evaluation.tables import make_accuracy_table, make_generation_table
 from evaluation.terminal import print_table
@@ -70,3 +70,19 @@ def test_thousands_of_tasks_are_one_picture_and_linear_in_time(tmp_path, score):
     assert measure(800) < 40 * max(measure(100), 0.01)  # eight times as many: 64 times as long, were it quadratic
     draw_bars([score(task=f"t{i}") for i in range(300)], tmp_path / "wide.png")
     assert (tmp_path / "wide.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_reports_of_a_run_that_goes_on_take_a_tenth_of_its_time(tmp_path, score, monkeypatch):
+    clock, written = [0.0], []
+
+    def write(scores, output_dir, about):
+        clock[0] += 2
+        written.append(len(scores))
+
+    monkeypatch.setattr("evaluation.report.write_report", write)
+    monkeypatch.setattr("evaluation.report.time.monotonic", lambda: clock[0])
+    report = RunningReport(tmp_path, {})
+    for count in range(1, 61):
+        report.update([score()] * count, is_last=count == 60)
+        clock[0] += 1
+    assert written == [1, 21, 41, 60]
