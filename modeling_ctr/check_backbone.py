@@ -11,7 +11,7 @@ TEXT_LENGTH = 6
 
 
 def takes_argument(language_model: PreTrainedModel, name: str) -> bool:
-    """Whether the language model's `forward` names an argument, such as `position_ids` (ALiBi families do not)."""
+    """Tell whether the language model's `forward` names an argument, such as `position_ids` (ALiBi families do not)."""
     return name in inspect.signature(language_model.forward).parameters
 
 
@@ -74,7 +74,7 @@ def _find_fault(language_model: PreTrainedModel) -> str | None:
 def _get_last_logits(
     language_model: PreTrainedModel, past_key_values=None, attention_mask=None, **text
 ) -> torch.Tensor:
-    """Logits behind a text, `(vocab_size,)`, float32."""
+    """Compute the logits behind a text, `(vocab_size,)`, float32."""
     (values,) = text.values()
     length = values.shape[1] + (0 if past_key_values is None else past_key_values.get_seq_length())
     if attention_mask is None:
@@ -87,5 +87,5 @@ def _get_last_logits(
 
 
 def _is_close(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two results differ by rounding alone, also in half precision or with quantized weights."""
+    """Tell whether two results differ by rounding alone, also in half precision or with quantized weights."""
     return bool((one - other).norm() <= 0.05 * other.norm())

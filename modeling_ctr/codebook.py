@@ -28,7 +28,7 @@ class TaskPrompt(NamedTuple):
 
 
 def nearest_codes(queries: torch.Tensor, code_vectors: torch.Tensor) -> torch.Tensor:
-    """Index of the code vector nearest to each query in squared Euclidean distance; ties go to the lowest index.
+    """Find the code vector nearest to each query in squared Euclidean distance; ties go to the lowest index.
 
     Args:
         queries: `(..., c)`, any float dtype; compared in float32.
@@ -45,22 +45,22 @@ def nearest_codes(queries: torch.Tensor, code_vectors: torch.Tensor) -> torch.Te
 
 
 def vq_loss(queries: torch.Tensor, quantized: torch.Tensor, commitment_cost: float) -> torch.Tensor:
-    """Codebook loss + `commitment_cost` x commitment loss (paper, equation 2), averaged over all B x N x c numbers."""
+    """Compute codebook loss + `commitment_cost` x commitment loss (paper, equation 2), means over B x N x c numbers."""
     return F.mse_loss(quantized, queries.detach()) + commitment_cost * F.mse_loss(queries, quantized.detach())
 
 
 def straight_through(queries: torch.Tensor, quantized: torch.Tensor) -> torch.Tensor:
-    """`quantized` in value, to the last bit, while the gradient goes to `queries` alone."""
+    """Pass `quantized` on in value, to the last bit, while the gradient goes to `queries` alone."""
     return quantized.detach() + (queries - queries.detach())
 
 
 def code_usage(task_codes: torch.Tensor, codebook_size: int) -> torch.Tensor:
-    """How often each value is used at each position: `(num_tasks, N)` -> `(N, C)`, int64."""
+    """Count how often each value is used at each position: `(num_tasks, N)` -> `(N, C)`, int64."""
     return F.one_hot(task_codes, codebook_size).sum(0)
 
 
 def code_perplexity(task_codes: torch.Tensor, codebook_size: int) -> torch.Tensor:
-    """Effective number of values in use at each position, exp(entropy): `(num_tasks, N)` -> `(N,)`, float32."""
+    """Compute the effective number of values at each position, exp(entropy): `(num_tasks, N)` -> `(N,)`, float32."""
     shares = code_usage(task_codes, codebook_size) / task_codes.shape[0]
     return torch.special.entr(shares).sum(-1).exp()
 
@@ -123,7 +123,7 @@ class TaskCodebook(nn.Module):
 
     @without_autocast
     def forward(self, task_id: torch.Tensor | None = None, task_code: torch.Tensor | None = None) -> TaskPrompt:
-        """Prompt vectors of tasks given by id `(B,)` or by code `(B, N)`, both int64; exactly one is given."""
+        """Make prompt vectors of tasks given by id `(B,)` or by code `(B, N)`, both int64; exactly one is given."""
         if task_code is not None:
             return TaskPrompt(self.decode(task_code), task_code)
         queries = self.queries(task_id)
@@ -135,21 +135,21 @@ class TaskCodebook(nn.Module):
 
     @without_autocast
     def queries(self, task_id: torch.Tensor) -> torch.Tensor:
-        """Task ids `(B,)` -> queries before quantisation `(B, N, c)`, float32."""
+        """Map task ids `(B,)` to queries before quantisation `(B, N, c)`, float32."""
         return self.position_maps(self.task_embedding(task_id))
 
     @without_autocast
     def decode(self, task_code: torch.Tensor) -> torch.Tensor:
-        """Codes `(..., N)` -> prompt vectors `(..., N, d)`, float32."""
+        """Decode codes `(..., N)` into prompt vectors `(..., N, d)`, float32."""
         return F.linear(self.code_vectors(task_code).float(), self.prompt_decoder.weight.float())
 
     @torch.no_grad()
     def all_queries(self) -> torch.Tensor:
-        """Queries of every training task: `(num_tasks, N, c)`, float32."""
+        """Compute the queries of every training task: `(num_tasks, N, c)`, float32."""
         return self.queries(torch.arange(self.task_embedding.num_embeddings, device=self.code_vectors.weight.device))
 
     @torch.no_grad()
     @without_autocast
     def all_task_codes(self) -> torch.Tensor:
-        """The code of every training task: `(num_tasks, N)`, int64. Derived from the weights, never stored."""
+        """Compute the code of every training task: `(num_tasks, N)`, int64. Derived from the weights, never stored."""
         return nearest_codes(self.all_queries(), self.code_vectors.weight)

@@ -157,7 +157,7 @@ class CTRConfig(PreTrainedConfig):
         return getattr(config, "word_embed_proj_dim", None) or config.hidden_size  # of OPT, which projects them
 
     def codes_by_name(self, task_codes: list[list[int]]) -> dict[str, list[int]]:
-        """The codes of all tasks that have one: the training tasks', which are given in their order, then the added."""
+        """Name the codes of all tasks that have one: the training tasks', which are given in their order, then the added."""
         return dict(zip(self.task_names, task_codes, strict=True)) | self.added_task_codes
 
     def _check_backbone(self) -> None:

@@ -40,7 +40,7 @@ CODEBOOK = "encoder.mixins.vae_prompt."
 def load_original_checkpoint(
     source: str | Path, task_names_file: str | Path | None = None
 ) -> CTRForConditionalGeneration:
-    """The model of an original checkpoint, in its dtype (the codebook in float32), in evaluation mode.
+    """Load the model of an original checkpoint, in its dtype (the codebook in float32), in evaluation mode.
 
     Args:
         source: The folder that holds `latest`, or the step folder itself.
@@ -136,7 +136,7 @@ def write_original_checkpoint(model: CTRForConditionalGeneration, destination: s
 
 
 def original_layout(config: CTRConfig) -> dict[str, tuple[str, ...]]:
-    """Original key -> our keys, several where the original keeps their rows in one tensor, in this order.
+    """Map each original key to our keys, several where the original keeps their rows in one tensor, in this order.
 
     Every weight is `[out_features, in_features]` on both sides, so nothing is transposed.
     """
@@ -180,7 +180,7 @@ def original_layout(config: CTRConfig) -> dict[str, tuple[str, ...]]:
 
 
 def _step_folder(source: Path) -> Path:
-    """The folder with the weights: `source` itself, or the step that its `latest` names."""
+    """Find the folder with the weights: `source` itself, or the step that its `latest` names."""
     if (source / WEIGHTS_FILE).is_file():
         return source
     for name in ("latest", "latest_checkpointed_iteration.txt"):
@@ -213,7 +213,7 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _infer_config(original: dict[str, torch.Tensor], path: Path) -> CTRConfig:
-    """The dimensions, all of which the shapes give: the bias tables have a column for each head."""
+    """Infer the dimensions, all of which the shapes give: the bias tables have a column for each head."""
 
     def shape(key: str, dimensions: int = 2) -> torch.Size:
         if key not in original:

@@ -40,7 +40,7 @@ def hub_errors(action: str, repo_id: str, advice: str = "") -> Iterator[None]:
 
 
 def loading_errors(name_or_path: str | os.PathLike | None) -> AbstractContextManager[None]:
-    """For blocks that load a checkpoint: `hub_errors`, where the name is no folder here and is looked for on the Hub.
+    """Do what `hub_errors` does for blocks that load a checkpoint, where its name is no folder but one on the Hub.
 
     Raises:
         OSError: It is no folder, and cannot be a name on the Hub.
@@ -55,7 +55,7 @@ def loading_errors(name_or_path: str | os.PathLike | None) -> AbstractContextMan
 
 
 def hub_error_reason(error: BaseException, repo_id: str) -> str | None:
-    """What an error, or one of those behind it, says about the Hub; None if it is about something else."""
+    """Find what an error, or one of those behind it, says about the Hub; None if it is about something else."""
     chain = []
     while error is not None:
         chain.append(error)

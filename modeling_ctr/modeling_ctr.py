@@ -10,10 +10,11 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from transformers.utils import can_return_tuple
 
 from .answer_likelihoods import compute_answer_log_likelihoods
+from .check_inputs import check_token_ids, get_batch_size
 from .configuration_ctr import CTRConfig
 from .generation_options import infer_mask, merge_generation_config
 from .pretrained_ctr import CTRPreTrainedModel
-from .prompt_encoder import CTREncoder, check_token_ids, get_batch_size, prompt_attention_mask
+from .prompt_encoder import CTREncoder, prompt_attention_mask
 
 
 @dataclass
@@ -68,7 +69,7 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
         use_cache: bool | None = None,
         **kwargs: Any,
     ) -> CTROutput:
-        """Language-model and vq losses, and logits.
+        """Compute language-model and vq losses, and logits.
 
         Args:
             input_ids: `(batch, sequence_length)`, padded on either side.
@@ -204,13 +205,13 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
         return scores.masked_scatter(is_choice, values.float())
 
     def get_encoder(self, modality: str | None = None) -> CTREncoder:
-        """The encoder that puts a task's vectors in front of its input; `generate` calls it."""
+        """Make the encoder that puts a task's vectors in front of its input; `generate` calls it."""
         return CTREncoder(self.backbone.get_encoder(), self.task_prompt)
 
     # ------------------------------------------------------------------- what transformers asks of a model
 
     def prepare_decoder_input_ids_from_labels(self, labels: torch.LongTensor) -> torch.LongTensor:
-        """Labels `(batch, target_length)` shifted to the right, as data collators ask."""
+        """Shift labels `(batch, target_length)` to the right, as data collators ask."""
         return self.backbone.prepare_decoder_input_ids_from_labels(labels)
 
 

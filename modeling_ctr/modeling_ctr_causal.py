@@ -13,6 +13,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import can_return_tuple, logging
 
 from .check_backbone import check_causal_backbone, takes_argument
+from .check_inputs import check_length, check_shapes, check_token_ids, get_batch_size
 from .configuration_ctr import CTRConfig
 from .generation_options import count_new_tokens, infer_mask, merge_generation_config
 from .joined_inputs import (
@@ -26,7 +27,6 @@ from .joined_inputs import (
     move_padding_to_front,
 )
 from .pretrained_ctr import CTRPreTrainedModel
-from .prompt_encoder import get_batch_size
 
 logger = logging.get_logger(__name__)
 
@@ -154,6 +154,7 @@ class CTRForCausalLM(CTRPreTrainedModel, GenerationMixin):
             task_codes=prompt.task_codes,
         )
 
+    @torch.no_grad()
     def generate(
         self,
         inputs: torch.Tensor | None = None,
@@ -188,6 +189,7 @@ class CTRForCausalLM(CTRPreTrainedModel, GenerationMixin):
         batch_size = get_batch_size(input_ids, inputs_embeds)
         prompt = self.task_prompt(batch_size, **given, task=task)
         mask = infer_mask(input_ids, config) if mask is None and input_ids is not None else mask
+        check_shapes((inputs_embeds if input_ids is None else input_ids).shape[:2], attention_mask=mask)
         if mask is not None:  # generation goes on where the row ends
             order = move_padding_to_front(mask)
             mask = mask.gather(1, order)
@@ -250,35 +252,22 @@ class CTRForCausalLM(CTRPreTrainedModel, GenerationMixin):
     ) -> JoinedInputs:
         """Put the prompt where `config.code_position` says; checks the shapes of mask and labels."""
         shape = (input_ids if inputs_embeds is None else inputs_embeds).shape[:2]
-        for name, tensor in (("attention_mask", attention_mask), ("labels", labels)):
-            if tensor is not None and tensor.shape != shape:
-                raise ValueError(
-                    f"`{name}` has shape {tuple(tensor.shape)}, but an input of shape {tuple(shape)} needs the same: "
-                    "one number for each token, and none for the prompt."
-                )
+        check_shapes(shape, attention_mask=attention_mask, labels=labels)
+        check_length(self.config.text_config.get_text_config(), prompt_vectors.shape[1], shape[1])
         if inputs_embeds is None:
-            inputs_embeds = self.get_input_embeddings()(input_ids)
+            embeddings = self.get_input_embeddings()
+            check_token_ids(input_ids, embeddings.num_embeddings, "`input_ids`")
+            inputs_embeds = embeddings(input_ids)
+            if labels is not None:
+                check_token_ids(labels.clamp(min=0), embeddings.num_embeddings, "`labels`")
         if attention_mask is None:
             attention_mask = torch.ones(shape, dtype=torch.long, device=inputs_embeds.device)
         if self.config.code_position == "suffix":
             place = get_suffix_place(attention_mask, labels)
         else:
             place = get_prefix_place(attention_mask, input_ids, self.config.bos_token_id)
-        self._check_length(prompt_vectors.shape[1], shape[1])
         prompt_vectors = prompt_vectors.to(inputs_embeds.device, inputs_embeds.dtype)
         return join_inputs(prompt_vectors, inputs_embeds, attention_mask, place)
-
-    def _check_length(self, prompt_length: int, length: int) -> None:
-        """Raise a ValueError where a language model with learned positions has too few of them."""
-        config = self.config.text_config.get_text_config()
-        if hasattr(config, "rope_parameters") or not hasattr(config, "max_position_embeddings"):
-            return  # rotary positions go on
-        if prompt_length + length > config.max_position_embeddings:
-            room = config.max_position_embeddings - prompt_length
-            raise ValueError(
-                f"The prompt ({prompt_length}) and the input ({length} tokens) are together longer than the "
-                f"{config.max_position_embeddings} positions of the language model; cut inputs to {room} tokens."
-            )
 
     def _run_backbone(self, joined: JoinedInputs, options: dict[str, Any], logits_to_keep: int) -> Any:
         """Run the language model on a joined sequence; its logits are those of the last `logits_to_keep` places."""

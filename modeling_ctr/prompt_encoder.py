@@ -8,6 +8,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
+from .check_inputs import check_length, check_shapes, check_token_ids, get_batch_size
 from .codebook import TaskPrompt
 
 
@@ -44,18 +45,15 @@ class CTREncoder(nn.Module):
         The hidden states are `(batch, prompt_length + sequence_length, width)`.
 
         Raises:
-            ValueError: There is no input; the mask is not of its shape; the task is not given in one of these ways;
-                a token id on the CPU is not in the vocabulary; prompt and input together are longer than the language model has positions for (BART).
+            ValueError: There is no input; the mask is not of its shape; the task is not given in one of these ways; a
+                token id on the CPU is not in the vocabulary; prompt and input together are longer than the language
+                model has positions for (BART).
         """
         if self.task_prompt is not None:
             batch_size = get_batch_size(input_ids, inputs_embeds)
             prompt_embeds = self.task_prompt(batch_size, task_id, task_code, prompt_embeds, task).prompt_vectors
         shape = (input_ids if inputs_embeds is None else inputs_embeds).shape[:2]
-        if attention_mask is not None and attention_mask.shape != shape:
-            raise ValueError(
-                f"`attention_mask` has shape {tuple(attention_mask.shape)}, but an input of shape {tuple(shape)} needs "
-                "the same: one number for each token, and none for the prompt."
-            )
+        check_shapes(shape, attention_mask=attention_mask)
         if inputs_embeds is None:
             if attention_mask is not None:
                 input_ids = input_ids.gather(1, leading_padding_to_end(attention_mask))
@@ -65,13 +63,7 @@ class CTREncoder(nn.Module):
         elif attention_mask is not None:
             order = leading_padding_to_end(attention_mask)
             inputs_embeds = inputs_embeds.gather(1, order[..., None].expand_as(inputs_embeds))
-        length = prompt_embeds.shape[1] + inputs_embeds.shape[1]
-        limit = getattr(self.encoder.config, "max_position_embeddings", length)  # T5 has none
-        if length > limit:
-            raise ValueError(
-                f"The prompt ({prompt_embeds.shape[1]}) and the input ({inputs_embeds.shape[1]} tokens) are together longer "
-                f"than the {limit} positions of the language model; cut inputs to {limit - prompt_embeds.shape[1]} tokens."
-            )
+        check_length(self.encoder.config, prompt_embeds.shape[1], shape[1])
         prompt_embeds = prompt_embeds.to(inputs_embeds.device, inputs_embeds.dtype)
         if attention_mask is not None:
             attention_mask = prompt_attention_mask(attention_mask, prompt_embeds.shape[1])
@@ -80,28 +72,8 @@ class CTREncoder(nn.Module):
         )
 
 
-def get_batch_size(*inputs: torch.Tensor | None) -> int:
-    """Get the number of rows of the first of several inputs that is given. Raises a ValueError where none is."""
-    for given in inputs:
-        if given is not None:
-            return given.shape[0]
-    raise ValueError("The text to answer is missing: give `input_ids` or `inputs_embeds`.")
-
-
-def check_token_ids(ids: torch.Tensor, vocab_size: int, what: str) -> None:
-    """Raise a ValueError for ids on the CPU outside `[0, vocab_size)`; never waits for an accelerator."""
-    if ids.device.type != "cpu" or torch.compiler.is_compiling() or not ids.numel():
-        return
-    least, greatest = (int(value) for value in ids.aminmax())
-    if least < 0 or greatest >= vocab_size:
-        raise ValueError(
-            f"{what} has the token id {least if least < 0 else greatest}, but the model's vocabulary goes from 0 to "
-            f"{vocab_size - 1}: use the tokenizer that the model was trained with."
-        )
-
-
 def leading_padding_to_end(attention_mask: torch.Tensor) -> torch.Tensor:
-    """Indices `(batch, sequence_length)` that move each row's leading padding behind its text.
+    """Find the indices `(batch, sequence_length)` that move each row's leading padding behind its text.
 
     The prompt belongs right in front of the text: with padding between them relative positions would differ, and a
     left-padded batch would give other results than a right-padded one.
@@ -109,12 +81,11 @@ def leading_padding_to_end(attention_mask: torch.Tensor) -> torch.Tensor:
     length = attention_mask.shape[1]
     leading = (attention_mask.cumsum(1) == 0).sum(1, keepdim=True)
     positions = torch.arange(length, device=attention_mask.device) + leading
-    return torch.where(
-        positions < length, positions, positions - length
-    )  # a remainder fails for sizes that are symbols
+    # Not by a remainder: that cannot be exported with a length that is a symbol.
+    return torch.where(positions < length, positions, positions - length)
 
 
 def prompt_attention_mask(attention_mask: torch.Tensor, prompt_length: int) -> torch.Tensor:
-    """The mask of the joined sequence: `(batch, sequence_length)` -> `(batch, prompt_length + sequence_length)`."""
+    """Lengthen a mask by the prompt's columns: `(batch, sequence_length)` -> `(batch, prompt_length + sequence_length)`."""
     attention_mask = attention_mask.gather(1, leading_padding_to_end(attention_mask))
     return torch.cat([attention_mask.new_ones(attention_mask.shape[0], prompt_length), attention_mask], dim=1)

@@ -11,7 +11,7 @@ from .configuration_ctr import CTRConfig
 
 
 def as_tensor(name: str, value: Any) -> torch.Tensor:
-    """The argument `name` as a tensor. It is one, a list of them, or numbers in lists or an array.
+    """Make the argument `name` a tensor. It is one, a list of them, or numbers in lists or an array.
 
     Raises:
         ValueError: It is none of these.

@@ -56,7 +56,7 @@ class TaskCode:
 
 
 def codebook_hash(codebook: TaskCodebook) -> str:
-    """SHA-256 of the code table's and the prompt decoder's float32 values: all that a code means is in these."""
+    """Compute the SHA-256 of the code table's and the prompt decoder's float32 values: all that a code means is in these."""
     digest = hashlib.sha256()
     for weight in (codebook.code_vectors.weight, codebook.prompt_decoder.weight):
         digest.update(str(tuple(weight.shape)).encode())
@@ -215,7 +215,7 @@ def check_codebook(task_code: TaskCode, codebook: TaskCodebook, source: str) -> 
 
 
 def task_code_card(task_code: TaskCode, repo_id: str) -> ModelCard:
-    """The page of a task code's repository."""
+    """Make the page of a task code's repository."""
     data = ModelCardData(
         base_model=task_code.checkpoint if is_repo_id(task_code.checkpoint) else None,
         tags=["ctr", FORMAT],

@@ -83,5 +83,5 @@ class TaskDetails:
             raise ValueError(f"{what} is wrong: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields that are known, by name, as JSON can hold them."""
+        """Make a dict of the fields that are known, by name, as JSON can hold them."""
         return {name: value for name, value in asdict(self).items() if value is not None}

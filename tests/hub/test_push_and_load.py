@@ -33,6 +33,7 @@ CARRIED = {
     "README.md",
     "answer_likelihoods.py",
     "check_codes.py",
+    "check_inputs.py",
     "checkpoint_name.py",
     "codebook.py",
     "config.json",

@@ -417,6 +417,11 @@ def test_shapes_are_checked(llama):
     for name in ("attention_mask", "labels"):
         with pytest.raises(ValueError, match=rf"`{name}` has shape \(3, 10\), but an input of shape \(3, 11\) needs"):
             llama(**batch | {name: batch[name][:, :10]})
+    with pytest.raises(ValueError, match=r"`attention_mask` has shape \(3, 7\), but an input of shape \(3, 8\) needs"):
+        llama.generate(make_inputs()["input_ids"], attention_mask=torch.ones(3, 7, dtype=torch.long), task=TASKS)
+    for name, wrong in (("input_ids", 64), ("input_ids", -1), ("labels", 64)):
+        with pytest.raises(ValueError, match=rf"`{name}` has the token id {wrong}, but .* goes from 0 to 63"):
+            llama(**batch | {name: torch.full_like(batch[name], wrong)})
     with pytest.raises(ValueError, match="No task is given"):
         llama(**make_inputs())
     with pytest.raises(ValueError, match="`position_ids` cannot be given"):
