@@ -22,7 +22,7 @@ ARGUMENTS_NAME = "_arguments.json"
 FREE_ARGUMENTS = {
     "do_train", "do_eval", "do_predict", "do_code_ensemble",
     "do_bitwise_search", "do_population_search", "do_prompt_selection", "batch_calibration",
-    "do_prompt_tuning", "do_code_tuning", "do_lora", "do_full_tuning", "mean_training_code", "push_to_hub", "hub_model_id",
+    "do_prompt_tuning", "do_code_tuning", "do_lora", "do_full_tuning", "tuning", "mean_training_code", "push_to_hub", "hub_model_id",
     "hub_token", "hub_private_repo", "resume_from_checkpoint", "preprocessing_num_workers", "dataloader_num_workers",
     "logging_steps", "report_to", "disable_tqdm", "run_name", "save_steps", "save_total_limit",
     "per_device_train_batch_size", "per_device_train_tokens", "gradient_accumulation_steps", "output_dir",

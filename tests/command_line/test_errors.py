@@ -82,7 +82,7 @@ try:
 except SystemExit as end:
     assert not end.code
 # peft is imported by transformers' own arguments.
-print(sorted(sys.modules.keys() & {"matplotlib", "sklearn", "evaluate", "nltk"}), file=sys.stderr)
+print(sorted(sys.modules.keys() & {"matplotlib", "sklearn", "evaluate", "nltk", "gradio"}), file=sys.stderr)
 """
 
 
