@@ -53,7 +53,13 @@ def load_hub_rows(what: str, source: DataSource, split: str | None, streaming: b
         if isinstance(root, StopIteration) or "corresponds to no data" in str(root):
             raise DataError(f"{what} has no rows.") from error
         at = "" if source.revision is None else f", revision={source.revision!r}"
-        raise DataError(f"{what} cannot be loaded: load_dataset({source.path!r}{at}) says: {root}") from error
+        raise DataError(
+            f"{what} cannot be loaded: load_dataset({source.path!r}{at}) says: {_to_line(root)}"
+        ) from error
+
+
+def _to_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
 
 
 def _get_root(error: BaseException) -> BaseException:

@@ -11,7 +11,8 @@ import re
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import unquote, urlsplit
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
 
@@ -53,7 +54,7 @@ class HubServer:
 
     Attributes:
         tokens: Users by token.
-        repositories: By "user/name", Spaces by "spaces/user/name".
+        repositories: By "user/name", Spaces by "spaces/user/name", data sets by "datasets/user/name".
         blobs: Contents by sha256.
         lfs: Hashes of the files that were uploaded as large ones.
         faults: `(method, pattern, fault)`: how requests whose path matches are answered, where `fault` is a status, or
@@ -280,10 +281,28 @@ class _Handler(BaseHTTPRequestHandler):
     def _tree(self, body: bytes, repo_id: str, revision: str, folder: str | None = None):
         repository = self._readable(repo_id)
         files = repository.commits[self._commit_of(repository, revision)]
-        if folder:
-            raise Refused(404, f"{folder} does not exist", "EntryNotFound")  # nobody looks into one
+        inside = [path for path in self._entries(files) if path.startswith(f"{folder}/" if folder else "")]
+        if folder and not inside:
+            raise Refused(404, f"{folder} does not exist", "EntryNotFound")
+        if "recursive=true" not in urlsplit(self.path).query.lower():
+            inside = [path for path in inside if path.count("/") == (folder.count("/") + 1 if folder else 0)]
+        return 200, {}, [self._entries(files)[path] for path in inside]
+
+    def _paths_info(self, body: bytes, repo_id: str, revision: str):
+        repository = self._readable(repo_id)
+        entries = self._entries(repository.commits[self._commit_of(repository, revision)])
+        asked = parse_qs(body.decode()).get("paths", []) if b"paths=" in body else json.loads(body)["paths"]
+        return 200, {}, [entries[path] for path in asked if path in entries]
+
+    def _entries(self, files: dict[str, str]) -> dict[str, dict]:
+        """Files and the folders that they are in, by path."""
         blobs = self.hub.blobs
-        return 200, {}, [{"type": "file", "path": p, "oid": o, "size": len(blobs[o])} for p, o in files.items()]
+        entries = {p: {"type": "file", "path": p, "oid": o, "size": len(blobs[o])} for p, o in files.items()}
+        for path in files:
+            for folder in map(str, Path(path).parents):
+                if folder != ".":
+                    entries[folder] = {"type": "directory", "path": folder, "oid": NO_COMMIT, "size": 0}
+        return entries
 
     def _resolve(self, body: bytes, repo_id: str, revision: str, path: str):
         repository = self._readable(repo_id)
@@ -296,9 +315,9 @@ class _Handler(BaseHTTPRequestHandler):
         return 200, headers | {"ETag": f'"{oid}"', "Accept-Ranges": "none"}, self.hub.blobs[oid]
 
 
-REVISION = "(?P<revision>[^/]+)"
-REPO = "(?P<repo_id>(spaces/)?[^/]+/[^/]+)"  # in the addresses of files
-API_REPO = "(?P<repo_id>(models|spaces)/[^/]+/[^/]+)"
+REVISION = "(?P<revision>refs/convert/parquet|[^/]+)"
+REPO = "(?P<repo_id>(spaces/|datasets/)?[^/]+/[^/]+)"  # in the addresses of files
+API_REPO = "(?P<repo_id>(models|spaces|datasets)/[^/]+/[^/]+)"
 ROUTES = [
     ("POST", "/api/repos/create", _Handler._create),
     ("POST", "/api/validate-yaml", _Handler._validate_yaml),
@@ -311,5 +330,6 @@ ROUTES = [
     ("GET", f"/api/{API_REPO}", _Handler._info),
     ("GET", f"/api/{API_REPO}/revision/{REVISION}", _Handler._info),
     ("GET", f"/api/{API_REPO}/tree/{REVISION}(/(?P<folder>.+))?", _Handler._tree),
+    ("POST", f"/api/{API_REPO}/paths-info/{REVISION}", _Handler._paths_info),
     ("GET HEAD", f"/{REPO}/resolve/{REVISION}/(?P<path>.+)", _Handler._resolve),
 ]
