@@ -20,8 +20,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
+from t5_shapes import make_t5_config
 from torch._subclasses.fake_tensor import FakeTensorMode
-from training_step import CODE_LENGTH, NUM_TASKS, text_config
+from training_step import CODE_LENGTH, NUM_TASKS
 
 from modeling_ctr import CTRConfig, CTRForConditionalGeneration
 from trainers import CTRTrainingArguments, freeze_for_stage
@@ -46,7 +47,7 @@ class Estimate:
 
 def build(shape: str, stage: int) -> CTRForConditionalGeneration:
     """A model as the stage trains it."""
-    config = CTRConfig(text_config=text_config(shape), num_tasks=NUM_TASKS, code_length=CODE_LENGTH)
+    config = CTRConfig(text_config=make_t5_config(shape), num_tasks=NUM_TASKS, code_length=CODE_LENGTH)
     # Made in its dtype, since fake tensors cannot be converted in place; the codebook is in float32 all the same.
     torch.set_default_dtype(torch.bfloat16 if stage == 1 else torch.float32)
     try:
@@ -81,7 +82,7 @@ def kept_for_backward(model: CTRForConditionalGeneration, batch_size: int, sourc
 
 
 def estimate(shape: str, stage: int, source: int, target: int, fake: bool = True) -> Estimate:
-    """What one stage needs for a shape of `training_step.SHAPES`; `source` and `target` are tokens of an example."""
+    """What one stage needs for a shape of `t5_shapes.SHAPES`; `source` and `target` are tokens of an example."""
     with FakeTensorMode() if fake else nullcontext():
         model = build(shape, stage)
         one, two = (kept_for_backward(model, batch_size, source, target) for batch_size in (1, 2))

@@ -27,8 +27,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, installed or not
 
 import torch
+from t5_shapes import SHAPES, make_t5_config
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from training_step import SHAPES, text_config
 from transformers import PreTrainedTokenizerFast
 from transformers.modeling_outputs import BaseModelOutput
 
@@ -42,7 +42,7 @@ TASK = "topics"
 
 def make_solver(args: argparse.Namespace) -> TaskSolver:
     torch.manual_seed(0)
-    config = CTRConfig(text_config=text_config(args.shape), num_tasks=30)
+    config = CTRConfig(text_config=make_t5_config(args.shape), num_tasks=30)
     model = CTRForConditionalGeneration(config).to(args.device, getattr(torch, args.dtype)).eval()
     words = {"<pad>": 0, "</s>": 1, "<unk>": 2} | {f"w{i}": i for i in range(3, config.text_config.vocab_size)}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))

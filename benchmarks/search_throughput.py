@@ -28,18 +28,13 @@ from collections.abc import Callable
 import torch
 import transformers
 from scipy.stats import kendalltau
-from transformers import T5Config
+from t5_shapes import SHAPES, make_t5_config
 from transformers.modeling_outputs import BaseModelOutput
 
 from modeling_ctr import CTRConfig, CTRForConditionalGeneration
 from search import BitwiseSearch, BitwiseSearchResult, CodeScorer, task_code_space
 
 EOS = 1
-SHAPES = {  # T5 v1.1
-    "tiny": {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4, "vocab_size": 512},
-    "small": {"d_model": 512, "d_kv": 64, "d_ff": 1024, "num_layers": 8, "num_heads": 6, "vocab_size": 32128},
-    "large": {"d_model": 1024, "d_kv": 64, "d_ff": 2816, "num_layers": 24, "num_heads": 16, "vocab_size": 32128},
-}
 SOURCE_LENGTH, TARGET_LENGTH, BATCH_SIZE = 384, 32, 32  # the original's
 
 
@@ -48,12 +43,8 @@ def make_model(arguments: argparse.Namespace) -> CTRForConditionalGeneration:
     if arguments.model:
         model = CTRForConditionalGeneration.from_pretrained(arguments.model)
     else:
-        text_config = T5Config(
-            **SHAPES[arguments.shape],
-            feed_forward_proj="gated-gelu",
-            decoder_start_token_id=0,
-            tie_word_embeddings=False,
-        )
+        words = {"vocab_size": 512} if arguments.shape == "tiny" else {}
+        text_config = make_t5_config(arguments.shape, **words)
         model = CTRForConditionalGeneration(CTRConfig(text_config=text_config, num_tasks=30))
     # Codes of random weights hardly matter: spread them, so that a search has something to find.
     if not arguments.model:

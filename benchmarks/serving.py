@@ -24,7 +24,7 @@ import ctranslate2
 import numpy as np
 import torch
 from predict_throughput import ANSWERS, TASK, make_solver, make_texts
-from training_step import SHAPES
+from t5_shapes import SHAPES
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 from transformers.modeling_outputs import BaseModelOutput
 

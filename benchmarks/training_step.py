@@ -25,23 +25,16 @@ from importlib.metadata import version
 
 import torch
 from peft import MultitaskPromptTuningConfig, PromptTuningConfig, TaskType, get_peft_model
+from t5_shapes import SHAPES, make_t5_config
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
-from transformers import T5Config, T5ForConditionalGeneration
+from transformers import T5ForConditionalGeneration
 
 from modeling_ctr import CTRConfig, CTRForConditionalGeneration
 from trainers import CTRTrainingArguments, freeze_for_stage
 from trainers.optimization import get_parameter_groups
 from trainers.throughput import count_batch_flops, count_token_flops, get_peak_flops
 
-# d_model, d_kv, d_ff, layers, heads; the published T5 v1.1 (LM-adapted) sizes.
-SHAPES = {
-    "small": (512, 64, 1024, 8, 6),
-    "base": (768, 64, 2048, 12, 12),
-    "large": (1024, 64, 2816, 24, 16),
-    "3b": (2048, 64, 5120, 24, 32),
-    "11b": (4096, 64, 10240, 24, 64),
-}
 NUM_TASKS, CODE_LENGTH = 318, 10
 
 
@@ -68,21 +61,6 @@ class Variant:
         self.optimizer.zero_grad()
 
 
-def text_config(shape: str) -> T5Config:
-    d_model, d_kv, d_ff, layers, heads = SHAPES[shape]
-    return T5Config(
-        d_model=d_model,
-        d_kv=d_kv,
-        d_ff=d_ff,
-        num_layers=layers,
-        num_heads=heads,
-        vocab_size=32128,
-        feed_forward_proj="gated-gelu",
-        tie_word_embeddings=False,
-        decoder_start_token_id=0,
-    )
-
-
 def variants(args: argparse.Namespace, device: torch.device) -> list[tuple[str, Callable[[], Variant]]]:
     """Names, and what makes each."""
     generator = torch.Generator().manual_seed(0)
@@ -103,12 +81,12 @@ def variants(args: argparse.Namespace, device: torch.device) -> list[tuple[str, 
         return torch.optim.AdamW(parameters, lr=1e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
 
     def plain() -> Variant:
-        model = T5ForConditionalGeneration(text_config(args.shape)).to(device).train()
+        model = T5ForConditionalGeneration(make_t5_config(args.shape)).to(device).train()
         longer = batch(args.source_length + CODE_LENGTH)
         return Variant("plain T5", model, longer, adamw(model.parameters()), prompt_length=0)
 
     def ctr(stage: int) -> Variant:
-        config = CTRConfig(text_config=text_config(args.shape), num_tasks=NUM_TASKS, code_length=CODE_LENGTH)
+        config = CTRConfig(text_config=make_t5_config(args.shape), num_tasks=NUM_TASKS, code_length=CODE_LENGTH)
         model = CTRForConditionalGeneration(config).to(device).train()
         settings = CTRTrainingArguments(stage=stage, report_to="none")
         freeze_for_stage(model, settings)
@@ -120,7 +98,7 @@ def variants(args: argparse.Namespace, device: torch.device) -> list[tuple[str, 
         return Variant(f"CTR stage {stage}", model, tasked, adamw(groups), use_cache=False)
 
     def peft(name: str, config) -> Variant:
-        model = T5ForConditionalGeneration(text_config(args.shape)).to(device)
+        model = T5ForConditionalGeneration(make_t5_config(args.shape)).to(device)
         if args.dtype == "bfloat16":
             model.to(torch.bfloat16)
         model = get_peft_model(model, config).train()

@@ -12,9 +12,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def estimates(monkeypatch):
     monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
     import estimates
-    import training_step
+    import t5_shapes
 
-    monkeypatch.setitem(training_step.SHAPES, "tiny", (32, 8, 64, 2, 4))
+    monkeypatch.setitem(t5_shapes.SHAPES, "tiny", (32, 8, 64, 2, 4))
     return estimates
 
 

@@ -15,10 +15,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def benchmark(monkeypatch):
     monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
     import predict_throughput
-    import training_step
+    import t5_shapes
 
     tiny = (64, 16, 128, 1, 4)
-    monkeypatch.setitem(training_step.SHAPES, "tiny", tiny)
+    monkeypatch.setitem(t5_shapes.SHAPES, "tiny", tiny)
     threads = torch.get_num_threads()
     yield predict_throughput
     torch.set_num_threads(threads)

@@ -10,9 +10,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def test_it_runs(monkeypatch, capsys):
     monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
     import serving
-    import training_step
+    import t5_shapes
 
-    monkeypatch.setitem(training_step.SHAPES, "tiny", (64, 16, 128, 1, 4))
+    monkeypatch.setitem(t5_shapes.SHAPES, "tiny", (64, 16, 128, 1, 4))
     monkeypatch.setattr("sys.argv", ["serving.py", "--shape", "tiny", "--num_texts", "9", "--rounds", "1"])
     threads = torch.get_num_threads()
     serving.main()
