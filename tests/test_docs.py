@@ -14,7 +14,7 @@ import pytest
 import torch
 from peft import PeftModel
 from tokenizers import AddedToken
-from transformers import T5ForConditionalGeneration
+from transformers import AutoTokenizer, LlamaForCausalLM, T5ForConditionalGeneration
 
 import run_ctr
 import task_codes
@@ -102,10 +102,14 @@ def test_the_page_on_python_has_all_names_for_users():
 
 
 @pytest.mark.slow
-def test_python(folder):
+def test_python(folder, tiny_causal_config):
+    tokenizer = AutoTokenizer.from_pretrained("lm")
+    tokenizer.save_pretrained("decoder_lm")
+    LlamaForCausalLM(tiny_causal_config(vocab_size=len(tokenizer), pad_token_id=None)).save_pretrained("decoder_lm")
     names = {}
     for block in blocks("docs/python.md", "python"):
-        exec(block.replace("google/t5-small-lm-adapt", "lm"), names)
+        block = block.replace("google/t5-small-lm-adapt", "lm").replace("HuggingFaceTB/SmolLM2-135M", "decoder_lm")
+        exec(block, names)
     assert (folder / "out" / "stage2" / "task_codes.json").is_file()
     # What the page says of the rest.
     merged, code = CTRForConditionalGeneration.from_pretrained("out/merged"), names["code"]
