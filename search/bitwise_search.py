@@ -227,7 +227,7 @@ class BitwiseSearch(CodeSearch[BitwiseSearchResult]):
 def rank_variants(
     scorer: CodeScorer, objective: Objective, code: tuple[int, ...], code_space: CodeSpace
 ) -> list[tuple[int, int]]:
-    """All `(position, value)` that differ from the code, the largest first-order decrease of the objective first.
+    """Rank all `(position, value)` that differ from the code, the largest first-order decrease of the objective first.
 
     Replacing the vector p at a position by v changes the loss by about gradient . (v - p). Steps between code vectors
     are long, so that this only ranks: what is promising has to be evaluated.

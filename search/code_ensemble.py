@@ -143,7 +143,7 @@ def ensemble_vote(
     bias: Bias = "total_variation",
     keep_rule: KeepRule = "exact",
 ) -> CodeEnsembleResult:
-    """Code Ensemble on given scores, e.g. choice log-likelihoods.
+    """Vote on given scores, e.g. choice log-likelihoods, as [`CodeEnsemble`] does.
 
     Ties always go to the first: of equal choices the lower, of equally biased codes the lower, of equally supported
     labels the lower, of equally agreeing pairs the first in order of templates, then codes.
@@ -156,30 +156,18 @@ def ensemble_vote(
         ValueError: The templates' shapes or numbers of choices differ, or the prior does not fit.
     """
     arrays = {name: _checked(name, values, len(codes)) for name, values in scores.items()}
-    first_name, first = next(iter(arrays.items()))
-    available = np.isfinite(first[0])  # (num_examples, num_choices)
-    for name, values in arrays.items():
-        if values.shape != first.shape or (np.isfinite(values[0]) != available).any():
-            raise ValueError(
-                f"Templates '{first_name}' and '{name}' cannot vote together: they must have the same examples in the "
-                f"same order, with the same number of choices (scores of shapes {first.shape} and {values.shape})."
-            )
-    num_labels = first.shape[2]
+    available = _get_common_choices(arrays)
+    num_labels = available.shape[1]
     expected = get_prior(prior, available)
-    # Each list below runs over the pairs: templates in order, then codes.
+    # All below runs over the pairs: templates in order, then codes.
     templates = [name for name in arrays for _ in task_names]
     indices = list(range(len(codes))) * len(arrays)
-    predictions, shares, biases, kept = [], [], [], []
-    for values in arrays.values():
-        predicted = values.argmax(2)  # (num_codes, num_examples); numpy takes the first of equals
-        label_shares = np.stack([(predicted == label).mean(1) for label in range(num_labels)], axis=1)
-        of_template = compute_bias(label_shares, expected, bias)
-        predictions.append(predicted)
-        shares.append(label_shares)
-        biases.append(of_template)
-        kept.append(choose_voters(of_template, num_codes, keep_rule))
-    predictions, shares = np.concatenate(predictions), np.concatenate(shares)
-    biases, kept = np.concatenate(biases), np.concatenate(kept)
+    # (num_pairs, num_examples); numpy takes the first of equals
+    predictions = np.concatenate([values.argmax(2) for values in arrays.values()])
+    shares = np.stack([(predictions == label).mean(1) for label in range(num_labels)], axis=1)
+    biases = compute_bias(shares, expected, bias)
+    of_template = biases.reshape(len(arrays), len(codes))
+    kept = np.concatenate([choose_voters(each, num_codes, keep_rule) for each in of_template])
 
     voters = predictions[kept]
     votes = np.stack([(voters == label).sum(0) for label in range(num_labels)], axis=1)  # (num_examples, num_labels)
@@ -195,6 +183,12 @@ def ensemble_vote(
         logger.warning(warning)
     if len(codes) < num_codes:
         logger.info(f"Code Ensemble was to keep {num_codes} codes, but there are only {len(codes)}: all of them vote.")
+    members = [
+        EnsembleMember(name, i, task_names[i], float(bias_of), bool(votes_too), of_labels.tolist(), float(agrees))
+        for name, i, bias_of, votes_too, of_labels, agrees in zip(
+            templates, indices, biases, kept, shares, agreement, strict=True
+        )
+    ]
     return CodeEnsembleResult(
         code=codes[indices[winner]].tolist(),
         task_name=task_names[indices[winner]],
@@ -206,19 +200,21 @@ def ensemble_vote(
         num_voters=len(voters),
         one_label_share=one_label_share,
         warning=warning,
-        members=[
-            EnsembleMember(
-                template=templates[i],
-                code_index=indices[i],
-                task_name=task_names[indices[i]],
-                bias=float(biases[i]),
-                kept=bool(kept[i]),
-                label_shares=shares[i].tolist(),
-                pseudo_accuracy=float(agreement[i]),
-            )
-            for i in range(len(indices))
-        ],
+        members=members,
     )
+
+
+def _get_common_choices(scores: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Which choices each example has, `(num_examples, num_choices)`; a ValueError where templates differ in them."""
+    first_name, first = next(iter(scores.items()))
+    available = np.isfinite(first[0])
+    for name, values in scores.items():
+        if values.shape != first.shape or (np.isfinite(values[0]) != available).any():
+            raise ValueError(
+                f"Templates '{first_name}' and '{name}' cannot vote together: they must have the same examples in the "
+                f"same order, with the same number of choices (scores of shapes {first.shape} and {values.shape})."
+            )
+    return available
 
 
 def _checked(name: str, scores: torch.Tensor, num_codes: int) -> np.ndarray:

@@ -52,7 +52,7 @@ class CodeSearchResult(SearchResult):
     seed: int
 
     def get_top(self, count: int = 10) -> list[ScoredCode]:
-        """The best codes among those evaluated completely, best first."""
+        """Get the best codes among those evaluated completely, best first."""
         values = {tuple(trial.code): trial.value for trial in self.trace if trial.value is not None}
         ranked = sorted(values.items(), key=lambda item: (item[1], item[0]))
         return [ScoredCode(list(code), value) for code, value in ranked[:count]]
@@ -190,5 +190,5 @@ class CodeSearch(ABC, Generic[FoundResult]):
 
 
 def vary_code(code: Key, position: int, value: int) -> Key:
-    """The code with another value at one position."""
+    """Put another value at one position of a code."""
     return (*code[:position], value, *code[position + 1 :])

@@ -110,7 +110,7 @@ class SearchConfig:
 
 
 def get_config(config: SearchConfig | None, overrides: Mapping[str, Any]) -> SearchConfig:
-    """The config, or the default one, with some settings replaced.
+    """Get the config, or the default one, with some settings replaced.
 
     Raises:
         TypeError: There is no such setting.

@@ -41,5 +41,5 @@ class EarlyStopping:
 
     @property
     def should_stop(self) -> bool:
-        """Whether the last `patience` looks were no better than an earlier one."""
+        """Tell whether the last `patience` looks were no better than an earlier one."""
         return self.best is not None and sum(look.step > self.best.step for look in self.looks) >= self.patience

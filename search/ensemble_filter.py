@@ -10,7 +10,7 @@ KeepRule = Literal["exact", "original"]
 
 
 def compute_bias(label_shares: np.ndarray, prior: np.ndarray, bias: Bias = "total_variation") -> np.ndarray:
-    """How far each code's predictions are from the prior, `(num_codes,)`.
+    """Compute how far each code's predictions are from the prior, `(num_codes,)`.
 
     The original compares the share of the label that a code predicts most, whichever it is, with the largest share of
     the prior ("largest_share"). That calls a code unbiased which predicts the wrong label that often, and with three
@@ -30,7 +30,7 @@ def compute_bias(label_shares: np.ndarray, prior: np.ndarray, bias: Bias = "tota
 
 
 def choose_voters(scores: np.ndarray, num_codes: int, keep_rule: KeepRule = "exact") -> np.ndarray:
-    """Which codes may vote, `(num_codes,)` bool: the `num_codes` least biased, of equals the first.
+    """Choose which codes may vote, `(num_codes,)` bool: the `num_codes` least biased, of equals the first.
 
     The "original" rule keeps every code whose score is at most the one at index `num_codes` of the sorted scores: one
     more than asked for, and all that tie with it. Both keep all codes where there are not more than asked for.
@@ -50,7 +50,7 @@ def choose_voters(scores: np.ndarray, num_codes: int, keep_rule: KeepRule = "exa
 
 
 def get_prior(prior: Sequence[float] | None, available: np.ndarray) -> np.ndarray:
-    """Expected share of each label, `(num_labels,)`: as given, or uniform over each example's choices.
+    """Get the expected share of each label, `(num_labels,)`: as given, or uniform over each example's choices.
 
     Args:
         prior: A share per label; None for the default.

@@ -19,7 +19,7 @@ ADAPTER_WEIGHTS, ADAPTER_TENSOR = "adapter_model.safetensors", "prompt_embedding
 
 
 def vocabulary_prompt(model: PreTrainedModel, length: int, seed: int) -> torch.Tensor:
-    """A random start `(length, width)`: the embeddings of words drawn at random, as peft's SAMPLE_VOCAB."""
+    """Draw a random start `(length, width)`: the embeddings of words drawn at random, as peft's SAMPLE_VOCAB."""
     embeddings = model.get_input_embeddings().weight
     words = torch.randint(len(embeddings), (length,), generator=torch.Generator().manual_seed(seed))
     return embeddings.detach()[words.to(embeddings.device)].float().cpu()
@@ -57,7 +57,7 @@ def save_prompt_adapter(vectors: torch.Tensor, model: PreTrainedModel, folder: s
 
 
 def load_prompt_adapter(folder: str | os.PathLike) -> torch.Tensor:
-    """The prompt vectors `(prompt_length, width)` of a peft prompt-tuning adapter, float32, on the CPU.
+    """Load the prompt vectors `(prompt_length, width)` of a peft prompt-tuning adapter, float32, on the CPU.
 
     Raises:
         ValueError: The folder holds no such adapter, or a damaged one.

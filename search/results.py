@@ -51,7 +51,7 @@ class SearchResult:
 
 
 def from_dict(cls: type, data: Any) -> Any:
-    """A dataclass from a dict; lists of dataclasses within are built as well.
+    """Make a dataclass from a dict; dataclasses within, and lists of them, are made as well.
 
     Raises:
         ValueError: Fields are missing, or there are others than the class and its earlier versions have.
@@ -70,6 +70,8 @@ def from_dict(cls: type, data: Any) -> Any:
         item = (get_args(hints[name]) or (None,))[0]
         if isinstance(value, list) and hasattr(item, "__dataclass_fields__"):
             value = [from_dict(item, entry) for entry in value]
+        elif isinstance(value, dict) and hasattr(hints[name], "__dataclass_fields__"):
+            value = from_dict(hints[name], value)
         values[name] = value
     return cls(**values)
 

@@ -32,7 +32,7 @@ class TaskCodeSearchResult(SearchResult):
 
     Args:
         code: The training task's code with the least loss, the first of equals.
-        task_name: That task.
+        task_name: The task whose code won.
         loss: Its value of the objective; lower is better.
         objective: Name of the objective.
         table: All training tasks, in order of their ids.
@@ -45,7 +45,7 @@ class TaskCodeSearchResult(SearchResult):
     table: list[TaskCodeRow]
 
     def best_by_accuracy(self) -> TaskCodeRow:
-        """The row of highest accuracy, the first of equals. Raises a ValueError where no accuracy is known."""
+        """Get the row of highest accuracy, the first of equals. Raises a ValueError where no accuracy is known."""
         if any(row.accuracy is None for row in self.table):
             raise ValueError("No accuracies are known: the examples have no answer choices.")
         return max(self.table, key=lambda row: row.accuracy)
@@ -63,7 +63,7 @@ def best_training_code(
         scorer: Scores the task's labelled examples.
         codes: `(num_codes, code_length)`. Default: the codes of the model's training tasks.
         task_names: A name per code. Default: the model's training tasks.
-        objective: See [`resolve_objective`].
+        objective: What is minimized, see [`resolve_objective`].
 
     Returns:
         The winner and the table of all codes. Beside the objective the table holds what follows from the same pass of
@@ -94,7 +94,7 @@ def best_training_code(
 def training_codes(
     scorer: CodeScorer, codes: torch.LongTensor | None, task_names: Sequence[str] | None
 ) -> tuple[torch.LongTensor, list[str]]:
-    """Codes `(num_codes, code_length)` and their names, those of the model's training tasks where not given.
+    """Get codes `(num_codes, code_length)` and their names, those of the model's training tasks where not given.
 
     Raises:
         ValueError: There is not one name per code.
@@ -109,7 +109,7 @@ def training_codes(
 
 
 def first_best(losses: Sequence[float]) -> int:
-    """Index of the first value that none of the others beats by more than rounding."""
+    """Find the index of the first value that none of the others beats by more than rounding."""
     best = 0
     for index, loss in enumerate(losses):
         if is_better(loss, losses[best]):

@@ -126,16 +126,16 @@ class TrialRunner:
         return self.ended is None
 
     def recorded(self, start: int, step: int) -> list[Trial]:
-        """What the trace of an earlier run holds of the coming step: there is nothing to decide then."""
+        """Get what the trace of an earlier run holds of the coming step: there is nothing to decide then."""
         return list(itertools.takewhile(lambda trial: (trial.start, trial.step) == (start, step), self._finished))
 
     def value(self, key: Key) -> float:
-        """A code's value; infinite where it is unknown or was not evaluated completely."""
+        """Get a code's value; infinite where it is unknown or was not evaluated completely."""
         known = self.known.get(key)
         return math.inf if known is None or known.value is None else known.value
 
     def is_open(self, key: Key, best: float) -> bool:
-        """Whether evaluating a code could still tell something: it is unknown, or was pruned against a worse bound."""
+        """Tell whether evaluating a code could still bring anything: it is unknown, or was pruned against a worse bound."""
         known = self.known.get(key)
         if known is None:
             return True

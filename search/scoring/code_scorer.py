@@ -62,15 +62,15 @@ class CodeScorer:
 
     @property
     def has_choices(self) -> bool:
-        """Whether the examples have answer choices."""
+        """Tell whether the examples have answer choices."""
         return self.prompt_scorer.has_choices
 
     def require_answers(self, what: str) -> torch.LongTensor:
-        """The gold choice of every example, `(num_examples,)`. Raises a ValueError where one is unknown."""
+        """Get the gold choice of every example, `(num_examples,)`. Raises a ValueError where one is unknown."""
         return self.prompt_scorer.require_answers(what)
 
     def select(self, examples: Sequence[int]) -> "CodeScorer":
-        """A scorer of some of the examples, by number, that knows of them what is known by now."""
+        """Make a scorer of some of the examples, by number, that knows of them what is known by now."""
         chosen = torch.as_tensor(examples)
         rows = [self._examples[number] for number in examples]
         scorer = CodeScorer(self.model, rows, autocast_dtype=self.prompt_scorer.autocast_dtype)
@@ -83,11 +83,11 @@ class CodeScorer:
     # -------------------------------------------------------------------------------------------- by code
 
     def gold_losses(self, codes: Codes) -> torch.DoubleTensor:
-        """`(num_codes,)`: negative log-likelihood of the gold targets, summed over tokens and examples (the paper's)."""
+        """Compute the negative log-likelihood of the gold targets, summed over tokens and examples, `(num_codes,)`."""
         return self.gold_losses_per_example(codes).sum(1)
 
     def gold_losses_per_example(self, codes: Codes, examples: torch.LongTensor | None = None) -> torch.DoubleTensor:
-        """`(num_codes, num_examples)`: negative log-likelihood of each gold target, summed over its tokens.
+        """Compute the negative log-likelihood of each gold target, `(num_codes, num_examples)`.
 
         Args:
             codes: `(num_codes, code_length)`.
@@ -105,7 +105,7 @@ class CodeScorer:
         return self._remembered(self._gold, keys, examples, (), self.prompt_scorer.gold_losses)
 
     def choice_log_likelihoods(self, codes: Codes, examples: torch.LongTensor | None = None) -> torch.DoubleTensor:
-        """`(num_codes, num_examples, max_choices)`: summed log-probability of each answer choice, end token included.
+        """Compute the summed log-probability of each answer choice, `(num_codes, num_examples, max_choices)`.
 
         -inf where an example has fewer choices than others. Arguments as in `gold_losses_per_example`.
         """
@@ -114,16 +114,16 @@ class CodeScorer:
         return self._remembered(self._choices, keys, examples, shape, self.prompt_scorer.choice_log_likelihoods)
 
     def predictions(self, codes: Codes) -> torch.LongTensor:
-        """`(num_codes, num_examples)`: the likeliest choice, the first of equals."""
+        """Choose the likeliest answers, the first of equals, `(num_codes, num_examples)`."""
         return first_argmax(self.choice_log_likelihoods(codes))
 
     def accuracies(self, codes: Codes) -> torch.DoubleTensor:
-        """`(num_codes,)`: share of examples whose likeliest choice is the gold one."""
+        """Compute the share of examples whose likeliest choice is the gold one, `(num_codes,)`."""
         answers = self.require_answers("The accuracy")
         return (self.predictions(codes) == answers).double().mean(1)
 
     def generate(self, codes: Codes, **kwargs: Any) -> list[list[list[int]]]:
-        """Generated token ids `[code][example]`, without start and end token; arguments as in `PromptScorer.generate`.
+        """Generate token ids `[code][example]`, without start and end token; arguments as in `PromptScorer.generate`.
 
         Not remembered.
         """
@@ -132,7 +132,7 @@ class CodeScorer:
         return self.prompt_scorer.generate(self._prompts(keys), **kwargs)
 
     def make_repeatable(self) -> None:
-        """As [`PromptScorer.make_repeatable`]; what was scored in batches that grew by measured speed is forgotten.
+        """Make equal calls give equal bits, as [`PromptScorer.make_repeatable`] does; what was scored in batches that grew by measured speed is forgotten.
 
         A search with a trace calls it. Call it before anything is scored, so that nothing has to be scored again.
         """
@@ -141,7 +141,7 @@ class CodeScorer:
             self._choices.clear()
 
     def fingerprint(self) -> dict[str, str]:
-        """What scores come from: a trace is continued only with the same weights, examples and precision."""
+        """Get digests of what scores come from: a trace is continued only with the same weights, examples and precision."""
         digests = {"model": model_fingerprint(self.model), "data": self.prompt_scorer.data_fingerprint}
         dtype = self.prompt_scorer.autocast_dtype
         return digests if dtype is None else {**digests, "autocast": str(dtype)}
@@ -201,5 +201,5 @@ class CodeScorer:
 
 
 def first_argmax(scores: torch.Tensor) -> torch.LongTensor:
-    """Index of the largest value along the last dimension, the first of equals."""
+    """Find the index of the largest value along the last dimension, the first of equals."""
     return torch.from_numpy(scores.numpy().argmax(-1))  # torch.argmax leaves open which of equals it returns

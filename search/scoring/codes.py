@@ -10,12 +10,12 @@ CodeSpace = list[list[int]]
 
 
 def task_code_space(model: CTRPreTrainedModel) -> CodeSpace:
-    """Per position, the values that the model's training tasks use there (paper, section 3.4.2)."""
+    """Get, for each position, the values that the model's training tasks use there (paper, section 3.4.2)."""
     return get_code_space(model.task_codes())
 
 
 def get_code_space(codes: torch.LongTensor) -> CodeSpace:
-    """Per position, the distinct values in `codes` `(num_codes, code_length)`, ascending.
+    """Get, for each position, the distinct values in `codes` `(num_codes, code_length)`, ascending.
 
     The original means to sort them but drops the result, so that its order is that of a Python set.
 
@@ -27,7 +27,7 @@ def get_code_space(codes: torch.LongTensor) -> CodeSpace:
 
 
 def check_codes(codes: torch.Tensor | Sequence[Sequence[int]]) -> torch.LongTensor:
-    """Codes as a LongTensor `(num_codes, code_length)` on the CPU.
+    """Check codes, and make them a LongTensor `(num_codes, code_length)` on the CPU.
 
     Raises:
         ValueError: Not a matrix of integers, or no codes in it.

@@ -78,7 +78,7 @@ class DecoderOnlyReader:
         self._weights: list[tuple[int, int]] = []  # that they were computed with
 
     def check_prompt_length(self, length: int) -> None:
-        """Raises a ValueError where a prompt, the longest text and the longest target are too long for the positions."""
+        """Raise a ValueError where a prompt, the longest text and the longest target are too long for the positions."""
         config = self.language_model.config.get_text_config()
         if hasattr(config, "rope_parameters") or not hasattr(config, "max_position_embeddings"):
             return  # rotary positions go on
@@ -93,7 +93,7 @@ class DecoderOnlyReader:
             )
 
     def get_lengths(self, prompt_length: int) -> torch.LongTensor:
-        """`(num_examples,)`: tokens that a pair takes of a batch's budget."""
+        """Count the tokens that a pair takes of a batch's budget, `(num_examples,)`."""
         lengths = self.examples.lengths
         return prompt_length + (lengths // READ_TOKENS if self._shares_texts(prompt_length) else lengths)
 
@@ -277,7 +277,7 @@ class DecoderOnlyReader:
 
 
 def make_cache(layers: Layers) -> DynamicCache:
-    """A cache that holds keys and values `(rows, heads, length, size)` as they are; its constructor would copy them."""
+    """Make a cache that holds keys and values `(rows, heads, length, size)` as they are; its constructor would copy them."""
     cache = DynamicCache()
     for number, (keys, values) in enumerate(layers):
         cache.update(keys[:, :, :0], values[:, :, :0], number)
@@ -286,7 +286,7 @@ def make_cache(layers: Layers) -> DynamicCache:
 
 
 def count_shared_tokens(targets: Targets) -> int:
-    """How many tokens all targets begin with, leaving at least one of each."""
+    """Count the tokens that all targets begin with, leaving at least one of each."""
     shortest = int(targets.lengths.min())
     tokens = targets.tokens[:, : shortest - 1]
     equal = (tokens == tokens[:1]).all(0)

@@ -29,7 +29,7 @@ class EncoderDecoderReader:
         self.language_model, self.examples = language_model, examples
 
     def check_prompt_length(self, length: int) -> None:
-        """Raises a ValueError where prompt vectors cannot be put in front of this language model's inputs."""
+        """Raise a ValueError where prompt vectors cannot be put in front of this language model's inputs."""
         kind = self.language_model.config.model_type
         if length and kind not in SUPPORTED_BACKBONES:
             raise ValueError(
@@ -38,7 +38,7 @@ class EncoderDecoderReader:
             )
 
     def get_lengths(self, prompt_length: int) -> torch.LongTensor:
-        """`(num_examples,)`: tokens that a pair takes of a batch's budget."""
+        """Count the tokens that a pair takes of a batch's budget, `(num_examples,)`."""
         return self.examples.lengths + prompt_length
 
     def score(
@@ -82,7 +82,7 @@ class EncoderDecoderReader:
     def encode(
         self, prompts: torch.Tensor, prompt_ids: torch.LongTensor, example_ids: torch.LongTensor
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Encoder states `(pairs, prompt + text, width)`, and their mask where the texts' lengths differ."""
+        """Compute encoder states `(pairs, prompt + text, width)`, and their mask where the texts' lengths differ."""
         device = self.examples.inputs.device
         lengths = self.examples.lengths[example_ids]
         longest = int(lengths.max())

@@ -58,7 +58,7 @@ class ScoredExamples:
         self.fingerprint = examples_fingerprint(rows)
 
     def require_answers(self, what: str) -> torch.LongTensor:
-        """The gold choice of every example, `(count,)`. Raises a ValueError where one is unknown."""
+        """Get the gold choice of every example, `(count,)`. Raises a ValueError where one is unknown."""
         if self.choices is None:
             raise ValueError(
                 f"{what} needs answer choices, which these examples do not have (no `choice_ids`): use their gold targets, "
@@ -73,7 +73,7 @@ class ScoredExamples:
         return self.answers
 
     def require_choices(self) -> Targets:
-        """The answer choices. Raises a ValueError where there are none."""
+        """Get the answer choices. Raises a ValueError where there are none."""
         if self.choices is None:
             raise ValueError(
                 "These examples have no answer choices (no `choice_ids`): use their gold targets or generation."
@@ -81,7 +81,7 @@ class ScoredExamples:
         return self.choices
 
     def require_gold(self) -> Targets:
-        """The gold targets. Raises a ValueError where one is unknown."""
+        """Get the gold targets. Raises a ValueError where one is unknown."""
         if self.gold is None:
             raise ValueError(
                 "The gold loss needs every example's target, but some have neither `labels` nor a known `answer`. "
@@ -108,7 +108,7 @@ def _require_known_tokens(rows: Sequence[Mapping[str, Any]], vocab_size: int) ->
 
 
 def check_example(row: Mapping[str, Any], number: int) -> dict[str, Any]:
-    """One example's token ids as lists, its answer, and its gold target (None where it is unknown).
+    """Check an example; get its token ids as lists, its answer, and its gold target (None where it is unknown).
 
     Raises:
         ValueError: It is malformed; the message names it by its number.

@@ -13,7 +13,7 @@ WORDS, SUMS_AT_ONCE = 1 << 16, 32
 
 
 def model_fingerprint(model: nn.Module) -> str:
-    """A digest of all of the model's weights, the same on every device."""
+    """Compute a digest of all of the model's weights, the same on every device."""
     digest = hashlib.sha256()
     factors: dict[torch.device, torch.Tensor] = {}
     for name, parameter in sorted(model.named_parameters()):
@@ -25,12 +25,12 @@ def model_fingerprint(model: nn.Module) -> str:
 
 
 def examples_fingerprint(rows: Iterable[Mapping[str, Any]]) -> str:
-    """A digest of rows of plain JSON values."""
+    """Compute a digest of rows of plain JSON values."""
     return compute_digest(list(rows))
 
 
 def compute_digest(value: Any) -> str:
-    """A digest of plain JSON values."""
+    """Compute a digest of plain JSON values."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
 
 

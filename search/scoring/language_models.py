@@ -35,12 +35,12 @@ class LanguageModelReader(Protocol):
 
 
 def get_language_model(model: PreTrainedModel) -> PreTrainedModel:
-    """The language model inside of a CTR model, or the model itself."""
+    """Get the language model inside of a CTR model, or the model itself."""
     return model.backbone if isinstance(model, CTRPreTrainedModel) else model
 
 
 def make_reader(model: PreTrainedModel, examples: ScoredExamples) -> LanguageModelReader:
-    """What reads examples with the language model of a CTR model, or with any language model.
+    """Make what reads examples with the language model of a CTR model, or with any language model.
 
     Prompt vectors stand where a CTR model's config says; in any other decoder-only model in front of the text.
     """

@@ -41,11 +41,11 @@ class Objective:
         return self.value(self.terms(scorer, codes, None).sum(1), scorer.num_examples)
 
     def value(self, total: torch.Tensor, num_examples: int) -> torch.Tensor:
-        """Sums of terms -> values."""
+        """Turn sums of terms into values."""
         return total / num_examples if self.mean else total
 
     def prompt_terms(self, scorer: PromptScorer, prompts: torch.Tensor, examples: torch.LongTensor) -> torch.Tensor:
-        """Terms `(num_prompts, n)` of the examples `(n,)` under prompt vectors `(num_prompts, prompt_length, width)`."""
+        """Compute terms `(num_prompts, n)` of the examples `(n,)` under prompts `(num_prompts, prompt_length, width)`."""
         wanted = torch.zeros(len(prompts), scorer.num_examples, dtype=torch.bool)
         wanted[:, examples] = True
         if self.targets == "choices":
@@ -57,17 +57,17 @@ class Objective:
     def gradients(
         self, scorer: PromptScorer, prompts: torch.Tensor, examples: torch.LongTensor | None = None
     ) -> tuple[torch.DoubleTensor, torch.Tensor]:
-        """Terms of all or some examples, and the gradient of their sum, as [`PromptScorer.term_gradients`] gives them."""
+        """Compute terms of all or some examples, and the gradient of their sum, as [`PromptScorer.term_gradients`] does."""
         return scorer.term_gradients(prompts, partial(self.terms_of_scores, scorer), self.targets, examples)
 
 
 def gold_loss(scorer: PromptScorer, scores: torch.Tensor, examples: torch.LongTensor) -> torch.Tensor:
-    """The paper's: negative log-likelihood of the gold target, from its score `(..., n, 1)`."""
+    """Compute the paper's loss, the negative log-likelihood of the gold target, from its score `(..., n, 1)`."""
     return -scores.squeeze(-1) * scorer.examples.weights.to(scores.device)[examples]
 
 
 def choice_loss(scorer: PromptScorer, scores: torch.Tensor, examples: torch.LongTensor) -> torch.Tensor:
-    """Cross-entropy of the gold choice under the softmax of the choices' log-likelihoods.
+    """Compute the cross-entropy of the gold choice under the softmax of the choices' log-likelihoods.
 
     The gold loss mostly tracks how well a code makes the model use the answers' format; this one, only which answer
     it prefers.
@@ -77,26 +77,26 @@ def choice_loss(scorer: PromptScorer, scores: torch.Tensor, examples: torch.Long
 
 
 def choice_cross_entropy(scores: torch.Tensor, answers: torch.LongTensor) -> torch.Tensor:
-    """Scores `(..., n, num_choices)`, -inf where there are fewer choices, and answers `(n,)` -> `(..., n)`."""
+    """Compute cross-entropies `(..., n)` of answers `(n,)` under scores `(..., n, num_choices)`, -inf where there are fewer."""
     gold = scores.gather(-1, answers.expand(scores.shape[:-1])[..., None]).squeeze(-1)
     return (scores.logsumexp(-1) - gold).clamp(min=0)
 
 
 def gold_loss_terms(scorer: CodeScorer, codes: torch.LongTensor, examples: torch.LongTensor | None) -> torch.Tensor:
-    """`gold_loss` of codes."""
+    """Compute `gold_loss` of codes."""
     scores = -scorer.gold_losses_per_example(codes, examples)[..., None]
     return gold_loss(scorer.prompt_scorer, scores, _numbers(scorer, examples))
 
 
 def choice_loss_terms(scorer: CodeScorer, codes: torch.LongTensor, examples: torch.LongTensor | None) -> torch.Tensor:
-    """`choice_loss` of codes."""
+    """Compute `choice_loss` of codes."""
     scorer.require_answers("The normalized loss")  # before anything is scored
     scores = scorer.choice_log_likelihoods(codes, examples)
     return choice_loss(scorer.prompt_scorer, scores, _numbers(scorer, examples))
 
 
 def error_terms(scorer: CodeScorer, codes: torch.LongTensor, examples: torch.LongTensor | None) -> torch.Tensor:
-    """1 where the likeliest choice, the first of equals, is not the gold one."""
+    """Compute 1 where the likeliest choice, the first of equals, is not the gold one, else 0."""
     numbers = _numbers(scorer, examples)
     answers = scorer.require_answers("The accuracy")[numbers]
     wrong = first_argmax(scorer.choice_log_likelihoods(codes, examples)) != answers
@@ -121,7 +121,7 @@ UserObjective = Callable[[CodeScorer, torch.LongTensor], torch.Tensor]
 def resolve_objective(
     objective: str | Objective | UserObjective | None, scorer: CodeScorer
 ) -> Objective | UserObjective:
-    """A name, an objective or any `(scorer, codes) -> (num_codes,)`; None is the default for the scorer's examples.
+    """Get what is meant by a name, an objective or any `(scorer, codes) -> (num_codes,)`; None is the default for the examples.
 
     The default is `normalized_loss` where there are answer choices, else `loss`.
     """
@@ -135,7 +135,7 @@ def resolve_objective(
 
 
 def require_gradients(objective: Objective | UserObjective) -> None:
-    """Raises a ValueError where an objective has no gradients."""
+    """Raise a ValueError where an objective has no gradients."""
     if not isinstance(objective, Objective) or objective.terms_of_scores is None:
         raise ValueError(
             f"The objective '{get_objective_name(objective)}' has no gradients: choose 'normalized_loss' or 'loss'."
@@ -143,12 +143,12 @@ def require_gradients(objective: Objective | UserObjective) -> None:
 
 
 def get_objective_name(objective: Objective | UserObjective) -> str:
-    """The name under which an objective stands in results and traces."""
+    """Get the name under which an objective stands in results and traces."""
     if isinstance(objective, Objective):
         return objective.name
     return getattr(objective, "__qualname__", type(objective).__qualname__)
 
 
 def is_better(value: float, best: float) -> bool:
-    """Whether `value` is lower than `best` by more than rounding."""
+    """Tell whether `value` is lower than `best` by more than rounding."""
     return value < best - RELATIVE_TOLERANCE * max(1.0, abs(best))

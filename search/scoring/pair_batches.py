@@ -91,7 +91,7 @@ class PairBatches:
 
 
 def find_batch_end(widths: torch.LongTensor, start: int, budget: int) -> int:
-    """Where the batch that begins at `start` ends: the budget is full, or the texts get too short for its longest.
+    """Find where the batch that begins at `start` ends: its budget is full, or the texts get too short for its longest.
 
     Args:
         widths: `(pairs,)`: tokens of each pair, descending.

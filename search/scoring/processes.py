@@ -21,23 +21,23 @@ def _state() -> PartialState:
 
 
 def num_processes() -> int:
-    """How many there are; 1 where nothing was launched as several."""
+    """Count the processes of the run; 1 where nothing was launched as several."""
     return _state().num_processes
 
 
 def is_main_process() -> bool:
-    """Whether this is the one that writes files and shows progress."""
+    """Tell whether this process is the one that writes files and shows progress."""
     return _state().is_main_process
 
 
 def own_share() -> slice:
-    """What of a list this process works on: every n-th entry, so that neighbours, which are alike, go to different ones."""
+    """Choose what of a list this process works on: every n-th entry, so that neighbors, which are alike, go to different ones."""
     state = _state()
     return slice(state.process_index, None, state.num_processes)
 
 
 def sum_over_processes(values: torch.Tensor) -> torch.Tensor:
-    """The sum of all processes' tensors, in all of them. Exact where no two have numbers other than 0 in one place."""
+    """Sum the tensors of all processes, in all of them. Exact where no two have numbers other than 0 in one place."""
     state = _state()
     if state.num_processes == 1:
         return values
@@ -45,7 +45,7 @@ def sum_over_processes(values: torch.Tensor) -> torch.Tensor:
 
 
 def broadcast_from_main(values: torch.Tensor) -> torch.Tensor:
-    """The main process's tensor, in all of them."""
+    """Send the main process's tensor to all of them."""
     state = _state()
     if state.num_processes == 1:
         return values
@@ -53,12 +53,12 @@ def broadcast_from_main(values: torch.Tensor) -> torch.Tensor:
 
 
 def join_lists(entries: list[Value]) -> list[Value]:
-    """The entries of all processes' lists, in all of them."""
+    """Join the lists of all processes, in all of them."""
     return gather_object(entries) if num_processes() > 1 else entries
 
 
 def on_main_process(function: Callable[[], Value]) -> Value:
-    """What `function` returns or raises on the main process, in all of them; the others do not call it."""
+    """Call a function on the main process alone; what it returns or raises there, it does in all of them."""
     if num_processes() == 1:
         return function()
     outcome: list = [None, None]
@@ -74,7 +74,7 @@ def on_main_process(function: Callable[[], Value]) -> Value:
 
 
 def require_same(value: str, what: str) -> None:
-    """Raises a ValueError where the processes have different values."""
+    """Raise a ValueError where the processes have different values."""
     if len(set(join_lists([value]))) > 1:
         raise ValueError(
             f"The processes of this run have different {what}; all of them must load the same model and draw the same "

@@ -37,12 +37,8 @@ class PromptScorer:
             where it is unknown), all as token ids without padding.
         token_budget: Input tokens per batch, halved when memory ends. Default: 2,048 on a CPU, 65,536 elsewhere,
             doubled as long as larger batches turn out faster.
-        autocast_dtype: Dtype to run the language model under autocast with; losses are float32 in any case.
-            Default: that of a `torch.autocast` around this call, if there is one.
+        autocast_dtype: Dtype of an autocast for the language model. Default: that of one around this call, if any.
         progress: Whether to show a bar over the pairs.
-
-    Attributes:
-        examples ([`ScoredExamples`]): What is scored.
 
     Raises:
         ValueError: There are no examples, or one is malformed; the message names it. Or the model has no weights.
@@ -73,8 +69,6 @@ class PromptScorer:
         self.reader = make_reader(model, self.examples)
         self._batches = PairBatches(model, self.device, self.autocast_dtype, progress)
 
-    # ------------------------------------------------------------------------------------------ what is known
-
     @property
     def pairs_scored(self) -> int:
         """(prompt, example) pairs that went through the language model, in all processes."""
@@ -82,7 +76,7 @@ class PromptScorer:
 
     @property
     def token_budget(self) -> int:
-        """Encoder tokens per batch, by now."""
+        """Input tokens of a batch, by now."""
         return self._budget.tokens
 
     @property
@@ -101,7 +95,7 @@ class PromptScorer:
         return self.examples.fingerprint
 
     def require_answers(self, what: str) -> torch.LongTensor:
-        """The gold choice of every example, `(num_examples,)`. Raises a ValueError where one is unknown."""
+        """Get the gold choice of every example, `(num_examples,)`. Raises a ValueError where one is unknown."""
         return self.examples.require_answers(what)
 
     @property
@@ -130,12 +124,10 @@ class PromptScorer:
         gradients = self._gradient_budget.settle()
         return self._budget.settle() or gradients
 
-    # ---------------------------------------------------------------------------------------------- scores
-
     def gold_losses(
         self, prompts: torch.Tensor | None = None, wanted: torch.BoolTensor | None = None
     ) -> torch.DoubleTensor:
-        """Summed negative log-likelihood of each example's gold target.
+        """Compute the summed negative log-likelihood of each example's gold target.
 
         Args:
             prompts: Prompt vectors `(num_prompts, prompt_length, width)`; None for one prompt of length 0.
@@ -149,7 +141,7 @@ class PromptScorer:
     def choice_log_likelihoods(
         self, prompts: torch.Tensor | None = None, wanted: torch.BoolTensor | None = None
     ) -> torch.DoubleTensor:
-        """Summed log-probability of each answer choice, end token included, without length normalisation.
+        """Compute the summed log-probability of each answer choice, end token included.
 
         Arguments as in `gold_losses`.
 
@@ -169,7 +161,7 @@ class PromptScorer:
 
     @torch.inference_mode()
     def generate(self, prompts: torch.Tensor | None = None, **kwargs: Any) -> list[list[list[int]]]:
-        """Generated token ids `[prompt][example]`, without the start token and up to the end token, which is left out.
+        """Generate token ids `[prompt][example]`, without the start token and up to the end token, which is left out.
 
         Args:
             prompts: As in `gold_losses`.
@@ -189,7 +181,7 @@ class PromptScorer:
                 generated.append((prompt, example, row[:stop]))
 
         wanted = torch.ones(len(prompts), self.num_examples, dtype=torch.bool)
-        self._run(wanted, prompts, generate_batch, self._budget)
+        self._batches.run(wanted, self.reader.get_lengths(prompts.shape[1]), generate_batch, self._budget)
         outputs: list[list[list[int]]] = [[[] for _ in range(self.num_examples)] for _ in prompts]
         for prompt, example, ids in join_lists(generated):
             outputs[prompt][example] = ids
@@ -202,7 +194,7 @@ class PromptScorer:
         targets: Literal["choices", "gold"],
         examples: torch.LongTensor | None = None,
     ) -> tuple[torch.DoubleTensor, torch.Tensor]:
-        """A loss of each example, and the gradient of the losses' sum by the prompt vectors.
+        """Compute a loss of each example, and the gradient of the losses' sum by the prompt vectors.
 
         Args:
             prompts: As in `gold_losses`, but at least one vector long.
@@ -237,10 +229,9 @@ class PromptScorer:
 
         with torch.inference_mode(False), torch.enable_grad(), frozen(self.language_model):
             # Not shared out: sums in another order would rank nearly equal gradients in another order.
-            self._run(wanted, prompts, differentiate, self._gradient_budget, shared=False)
+            lengths = self.reader.get_lengths(prompts.shape[1])
+            self._batches.run(wanted, lengths, differentiate, self._gradient_budget, shared=False)
         return broadcast_from_main(terms), broadcast_from_main(gradients)
-
-    # -------------------------------------------------------------------------------------------- inside
 
     @torch.inference_mode()
     def _scores(
@@ -258,7 +249,7 @@ class PromptScorer:
             pair, slot, values = self.reader.score(prompts, prompt_ids, example_ids, targets, self._decoder_budget)
             scores[prompt_ids[pair].to(self.device), example_ids[pair].to(self.device), slot.to(self.device)] = values
 
-        self._run(wanted, prompts, score_batch, self._budget)
+        self._batches.run(wanted, self.reader.get_lengths(prompts.shape[1]), score_batch, self._budget)
         scored = wanted[..., None] & (torch.arange(width) < counts[:, None])
         return sum_over_processes(scores).cpu().masked_fill(~scored, math.nan)
 
@@ -266,16 +257,6 @@ class PromptScorer:
     def _decoder_budget(self) -> int:
         """Vocabularies are large: batches of answers do not grow with those of inputs."""
         return min(self._budget.tokens, self._budget.first)
-
-    def _run(
-        self,
-        wanted: torch.BoolTensor,
-        prompts: torch.Tensor,
-        run_batch: Callable[[torch.LongTensor, torch.LongTensor], None],
-        budget: TokenBudget,
-        shared: bool = True,
-    ) -> None:
-        self._batches.run(wanted, self.reader.get_lengths(prompts.shape[1]), run_batch, budget, shared)
 
     def _checked_prompts(self, prompts: torch.Tensor | None) -> torch.Tensor:
         weight = self.language_model.get_input_embeddings().weight
@@ -291,7 +272,7 @@ class PromptScorer:
 
 
 def require_numbers(scores: torch.Tensor) -> None:
-    """Raises a ValueError where some score is NaN."""
+    """Raise a ValueError where some score is NaN."""
     if scores.isnan().any():
         raise ValueError(
             "The language model's scores are not numbers (NaN). If it runs in float16, use bfloat16 or float32."

@@ -16,7 +16,7 @@ class Targets:
 
     @classmethod
     def build(cls, sequences: list[list[list[int]]], device: torch.device) -> "Targets":
-        """Each example's token sequences -> targets; sequences that an example repeats are scored once."""
+        """Make targets of each example's token sequences; those that an example repeats are scored once."""
         rows: dict[tuple[int, ...], int] = {}
         of_example, slots = [], []
         for example in sequences:
@@ -32,7 +32,7 @@ class Targets:
         )
 
     def get_rows(self, example_ids: torch.LongTensor) -> tuple[torch.LongTensor, torch.LongTensor, torch.LongTensor]:
-        """What is to be scored for pairs of a prompt and an example, one row for each target of each pair.
+        """Get what is to be scored for pairs of a prompt and an example, one row for each target of each pair.
 
         Args:
             example_ids: `(pairs,)`: each pair's example.
@@ -48,5 +48,5 @@ class Targets:
 
 
 def pad_rows(rows: list[list[int]], value: int) -> torch.LongTensor:
-    """`(num_rows, longest)`."""
+    """Pad rows at the end, `(num_rows, longest)`."""
     return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=value)

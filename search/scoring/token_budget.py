@@ -21,10 +21,10 @@ class TokenBudget:
     """Encoder tokens of a batch. Scores do not depend on it, up to rounding.
 
     Args:
-        device: That computes.
+        device: Device that computes.
         tokens: A fixed budget, which only a lack of memory makes smaller. None: begin with the device's default, and
             double it as long as batches of twice the size take less time per token.
-        limit: At most so many tokens, where they are not given.
+        limit: Largest budget, where none is given.
 
     Attributes:
         tokens (`int`): The budget, by now.
@@ -44,14 +44,14 @@ class TokenBudget:
         self._before: float | None = None  # seconds per token with half the budget
 
     def settle(self) -> bool:
-        """Keep batches at the first budget from now on; whether they could have been others until now."""
+        """Keep batches at the first budget from now on; returns whether they could have been others until now."""
         measured, self._settled = not self._settled, True
         if measured:
             self.tokens = self.first
         return measured
 
     def clock(self) -> float:
-        """Seconds, once the device has done what it was asked to; 0 where nothing is measured any more."""
+        """Get the seconds once the device has done what it was asked to; 0 where nothing is measured any more."""
         if self._settled:
             return 0.0
         if self._device.type != "cpu":
@@ -59,7 +59,7 @@ class TokenBudget:
         return time.perf_counter()
 
     def note(self, tokens: int, seconds: float) -> None:
-        """A batch is done; perhaps the next ones should be larger."""
+        """Note how long a batch took; perhaps the next ones should be larger."""
         if self._settled or tokens < FULL * self.tokens:
             return
         self._times.append(seconds / tokens)
@@ -76,7 +76,7 @@ class TokenBudget:
             self.tokens *= 2
 
     def out_of_memory(self, tokens: int) -> None:
-        """A batch of so many tokens was too large."""
+        """Note that a batch of so many tokens was too large."""
         self.tokens = max(1, min(self.tokens, tokens) // 2)
         self._settled = True
         logger.warning(f"Out of memory: going on with a token budget of {self.tokens}.")

@@ -2,7 +2,13 @@ import json
 
 import pytest
 
-from search import BitwiseSearchResult, CodeEnsembleResult, CodeSearchResult, TaskCodeSearchResult
+from search import (
+    BitwiseSearchResult,
+    CodeEnsembleResult,
+    CodeSearchResult,
+    PopulationSearchResult,
+    TaskCodeSearchResult,
+)
 from search.code_ensemble import EnsembleMember
 from search.results import ScoredCode
 from search.task_code_search import TaskCodeRow
@@ -14,6 +20,10 @@ RESULTS = [
         best_of_starts=[ScoredCode([1, 2], 0.1 + 0.2)], positions=[[1, 0]],
         trace=[Trial(0, -1, None, [1, 1], 2.0), Trial(0, 0, 1, [1, 3], None, 2.5, 4)],
         pairs_pruned=4, seed=3, order="random",
+    ),
+    PopulationSearchResult(
+        code=[2], loss=0.5, objective="loss", evaluations=2, stopped="generations", start=ScoredCode([1], 1.0),
+        trace=[Trial(0, -1, None, [1], 1.0), Trial(0, 0, None, [2], 0.5)], generations=1, seed=3,
     ),
     TaskCodeSearchResult(
         code=[1], task_name="a", loss=1.0, objective="loss", table=[TaskCodeRow("a", [1], 1.0, 1.0, None, None)]
