@@ -223,14 +223,15 @@ def show_answers(folder: Path) -> None:
 
 
 def write_new_task(folder: Path) -> None:
-    """Write texts of one of the new tasks as a user would have them: 32 with a label, 200 to predict."""
+    """Write texts of one of the new tasks as a user would have them: 8 of each label, and 200 to predict."""
     from tasks.scenes import HELD_OUT_TASKS, scene_rows
 
     (task,) = [task for task in HELD_OUT_TASKS if task.name == SHOWN_TASKS[0]]
-    for name, count, seed in (("train", 32, 8), ("test", 200, 9)):
-        rows = scene_rows(count, seed)
-        lines = [f"{text},{task.choices[value]}" for text, value in zip(rows["scene"], rows[task.column], strict=True)]
-        (folder / f"{name}.csv").write_text("\n".join(["text,label", *lines, ""]), encoding="utf-8")
+    rows = scene_rows(400, seed=8)
+    lines = [f"{text},{task.choices[value]}" for text, value in zip(rows["scene"], rows[task.column], strict=True)]
+    train = [line for answer in task.choices for line in [line for line in lines[:200] if line.endswith(answer)][:8]]
+    for name, of_file in (("train", train), ("test", lines[200:])):
+        (folder / f"{name}.csv").write_text("\n".join(["text,label", *of_file, ""]), encoding="utf-8")
 
 
 if __name__ == "__main__":

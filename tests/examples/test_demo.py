@@ -49,4 +49,5 @@ def test_the_new_tasks_rows(tmp_path):
     train, test = (list(csv.DictReader((tmp_path / f"{name}.csv").open())) for name in ("train", "test"))
     assert (len(train), len(test)) == (32, 200)
     words = {"cube": "wuerfel", "ball": "kugel", "cone": "kegel", "ring": "reif"}
+    assert sorted(row["label"] for row in train) == sorted(8 * [*words.values()])
     assert all(row["label"] == words[row["text"].split()[4]] for row in train + test)

@@ -1,6 +1,9 @@
 """The app's server, in this process."""
 
+import runpy
 import socket
+import sys
+from pathlib import Path
 
 import httpx
 import pytest
@@ -60,3 +63,10 @@ def test_the_page_calls_its_handlers(address):
     assert "3 codes voted" in status and len(found.split()) == 4 and len(predictions["value"]["data"]) == 3
     assert load_task_code(file["value"]).name == "new"
     assert "Codebook of tiny" in page.predict(api_name="/report")
+
+
+def test_without_gradio(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", None)  # as if it were not installed
+    monkeypatch.delitem(sys.modules, "playground.launch")
+    with pytest.raises(SystemExit, match="^Error: the app needs gradio, which is not installed: pip install"):
+        runpy.run_path(str(Path(__file__).resolve().parents[2] / "app.py"))
