@@ -17,6 +17,7 @@ from search import SearchConfig
 from tasks.tokenization import check_tokenizer
 from trainers.hub import push_to_hub, save_for_hub
 
+from .answer_formats import make_decision, rank_answers
 from .config import get_fit_config
 from .fit_result import FitResult
 from .fitting import Fitting
@@ -24,13 +25,7 @@ from .labels import Label
 from .loading import load_model_and_tokenizer, to_own_class
 from .methods import FoundPrompt
 from .predictor import Predictor
-from .questions import (
-    Question,
-    check_new_name,
-    find_task_name,
-    make_question,
-    make_questions,
-)
+from .questions import Question, check_new_name, find_task_name, make_question, make_questions
 from .task_examples import make_examples
 from .task_texts import Text, listed_choices, listed_texts
 
@@ -226,13 +221,15 @@ class TaskSolver:
         texts = listed_texts([texts] if single else texts)
         kwargs.setdefault("progress", False)
         labels, rows = self._probabilities(texts, task, kwargs.pop("choices", None), **kwargs)
-        answers = []
-        for of_text, row in zip(labels, rows, strict=True):
-            ranked = row.argsort(descending=True, stable=True).tolist()[:top_k]
-            answers.append([{"label": of_text[i], "score": float(row[i])} for i in ranked])
+        answers = [rank_answers(of_text, row, top_k) for of_text, row in zip(labels, rows, strict=True)]
         if top_k == 1:
             return [answer[0] for answer in answers]
         return answers[0] if single else answers
+
+    def decide(self, text: Text, tasks: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Answers of several tasks to one text, by task, in the shape of transformers' decision pipeline."""
+        labels, rows = self._probabilities([text] * len(tasks), list(tasks), None)
+        return {task: make_decision(*each) for task, each in zip(tasks, zip(labels, rows, strict=True), strict=True)}
 
     # ------------------------------------------------------------------------------------------------- share
 
