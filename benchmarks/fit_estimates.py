@@ -85,6 +85,7 @@ def run(solver: TaskSolver, task: SceneTask, seed: int, settings: dict[str, Any]
         "interval": [auto.estimate.interval.low, auto.estimate.interval.high],
         "few_shot_accuracy": auto.accuracy,
         "best_tried": max(each.accuracy for each in auto.tried),
+        "tried": {each.method: each.accuracy for each in auto.tried},
         "chosen": auto.method,
         "test_accuracy": accuracies,
         "warned": len(auto.warnings) > 0,
@@ -128,10 +129,15 @@ def tables(fits: list[dict[str, Any]]) -> list[str]:
         ("CPU seconds of a fit by auto, median", f"{statistics.median(fit['cpu_seconds'] for fit in fits):.1f}"),
     ]
     lines = ["| estimate | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), ""]
-    lines += ["| method | test accuracy (%) | chosen by auto |", "|---|---|---|"]
+    lines += ["| method | test accuracy (%) | held-out less test accuracy (mean, without sign) | chosen by auto |"]
+    lines.append("|---|---|---|---|")
     for method in fits[0]["test_accuracy"]:
         mean = 100 * statistics.mean(fit["test_accuracy"][method] for fit in fits)
-        lines.append(f"| {method} | {mean:.1f} | {sum(fit['chosen'] == method for fit in fits)} |")
+        held_out = [
+            100 * (fit["tried"][method] - fit["test_accuracy"][method]) for fit in fits if method in fit["tried"]
+        ]
+        told = f"{statistics.mean(held_out):+.1f}, {statistics.mean(map(abs, held_out)):.1f}" if held_out else ""
+        lines.append(f"| {method} | {mean:.1f} | {told} | {sum(fit['chosen'] == method for fit in fits)} |")
     lines += ["", "| probabilities | expected calibration error | accuracy (%) |", "|---|---|---|"]
     for name, accuracy in (("plain", "plain_accuracy"), ("calibrated", None)):
         error = statistics.mean(fit["calibration_error"][name] for fit in fits)
