@@ -1,5 +1,6 @@
 """CTR models of either kind, from a checkpoint or from what another loader made of one."""
 
+import copy
 import os
 from typing import Any
 
@@ -46,3 +47,11 @@ def to_own_class(model: PreTrainedModel) -> CTRPreTrainedModel:
     config = CTRConfig.from_dict(model.config.to_dict())
     own = get_model_class(config).from_pretrained(None, config=config, state_dict=model.state_dict())
     return own.to(model.device)
+
+
+def share_weights(model: CTRPreTrainedModel) -> CTRPreTrainedModel:
+    """A model with the same weights, not copied, and tasks of its own from now on."""
+    own = copy.copy(model)
+    own.config = copy.deepcopy(model.config)
+    own._buffers = dict(model._buffers)  # the vectors of tuned tasks are one of them
+    return own

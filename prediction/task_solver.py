@@ -1,6 +1,5 @@
 """Text in, answers out: a CTR model and its tokenizer that learn a task from a few examples and answer texts."""
 
-import copy
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -22,10 +21,10 @@ from .config import get_fit_config
 from .fit_result import FitResult
 from .fitting import Fitting
 from .labels import Label
-from .loading import load_model_and_tokenizer, to_own_class
+from .loading import load_model_and_tokenizer, share_weights, to_own_class
 from .methods import FoundPrompt
 from .predictor import Predictor
-from .questions import Question, check_new_name, find_task_name, make_question, make_questions
+from .questions import check_new_name, find_task_name, make_question, make_questions
 from .task_examples import make_examples
 from .task_texts import Text, listed_choices, listed_texts
 
@@ -199,7 +198,7 @@ class TaskSolver:
                 the task's targets have.
         """
         texts = listed_texts(texts)
-        questions, asked = self._questions(len(texts), task)
+        questions, asked = make_questions(self.model, self.tokenizer, len(texts), task, self._last_task)
         return Predictor(self.model, questions, texts, asked, None, progress).generate(**kwargs)
 
     def __call__(
@@ -255,12 +254,7 @@ class TaskSolver:
 
     def copy(self) -> "TaskSolver":
         """A solver with the same weights, not copied, and tasks of its own from now on."""
-        model = copy.copy(self.model)
-        model.config = copy.deepcopy(self.model.config)
-        model._buffers = dict(self.model._buffers)  # the vectors of tuned tasks are one of them
-        solver = TaskSolver(model, self.tokenizer)
-        solver._last_task = self._last_task
-        return solver
+        return TaskSolver(share_weights(self.model), self.tokenizer)
 
     # ------------------------------------------------------------------------------------------------- tasks
 
@@ -283,10 +277,7 @@ class TaskSolver:
     ) -> tuple[list[list[Label]], list[torch.Tensor]]:
         """Labels to choose from, and their probabilities, of each text."""
         choices = None if choices is None else listed_choices(choices, len(texts))
-        questions, asked = self._questions(len(texts), task, choices is not None)
+        questions, asked = make_questions(
+            self.model, self.tokenizer, len(texts), task, self._last_task, choices is not None
+        )
         return Predictor(self.model, questions, texts, asked, choices, progress).probabilities()
-
-    def _questions(
-        self, num_texts: int, task: str | Sequence[str] | None, choices_by_row: bool = False
-    ) -> tuple[list[Question], list[int]]:
-        return make_questions(self.model, self.tokenizer, num_texts, task, self._last_task, choices_by_row)

@@ -5,6 +5,7 @@ import torch
 
 import prediction.predictor as predictor
 from prediction.predictor import Predictor
+from prediction.questions import make_questions
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def test_the_longest_texts_come_first_and_chunks_are_bounded(fitted, texts, monk
 
 
 def test_a_text_is_run_once_however_many_tasks_there_are(fitted, texts):
-    questions, asked = fitted._questions(len(texts), ["reviews", "stars"] * 25)
+    questions, asked = make_questions(fitted.model, fitted.tokenizer, len(texts), ["reviews", "stars"] * 25, None)
     asking = Predictor(fitted.model, questions, texts, asked, progress=False)
     found = asking.choice_log_likelihoods()
     assert asking.scorer.pairs_scored == len(texts)
