@@ -97,11 +97,13 @@ def resolve_data(template_file: TemplateFile) -> dict[str, Any]:
         if not isinstance(value, str) and (key != "data_files" or not _are_files(value)):
             expected = "a text, a list of texts, or one of these for each split" if key == "data_files" else "a text"
             raise DataError(f"{template_file.path}: '{key}' under 'data' must be {expected}, not {value!r:.100}.")
+    if "path" in data and (folder / data["path"]).is_dir():
+        data["path"] = str(folder / data["path"])
+    elif "revision" in data or "/" in data.get("path", ""):
+        return data  # of the Hub, where files and folders are the repository's
     for key in ("data_files", "data_dir"):
         if key in data:
             data[key] = _map_texts(data[key], lambda text: text if "://" in text else str(folder / text))
-    if "path" in data and (folder / data["path"]).is_dir():
-        data["path"] = str(folder / data["path"])
     return data
 
 

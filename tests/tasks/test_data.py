@@ -101,6 +101,13 @@ def test_subset_fills_in_the_source(tmp_path):
     assert load_tasks(tmp_path)["anli/r2/text"].source == DataSource("anli", train_split="train_r2")
 
 
+def test_files_and_folders_of_a_repository_on_the_hub_are_no_local_ones(tmp_path):
+    data = "{path: me/quiz, data_dir: '{subset}', data_files: {train: easy/*.csv}}"
+    (tmp_path / "t.yaml").write_text(f"dataset: quiz\nsubset: easy\ndata: {data}\n{TEMPLATES}")
+    source = load_tasks(tmp_path)["quiz/easy/text"].source
+    assert source == DataSource("me/quiz", data_dir="easy", data_files={"train": "easy/*.csv"})
+
+
 def test_without_data_the_source_is_the_hub(tmp_path):
     (tmp_path / "t.yaml").write_text("dataset: super_glue\nsubset: rte\n" + TEMPLATES)
     assert load_tasks(tmp_path)["super_glue/rte/text"].source == DataSource("super_glue", name="rte")

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from jinja2 import nodes
@@ -191,3 +192,24 @@ def test_unlabelled_test_rows_have_no_answer(tasks):
     }
     for name, row in rows.items():
         assert {task.example(row).answer for task in of_dataset(tasks, name)} == {None}
+
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+
+
+def test_the_page_on_data_lists_where_every_data_set_is_loaded_from(tasks):
+    listed = dict(re.findall(r"^\| (\w+) \| (`\S+` \| \S+) \|", PAGE, re.MULTILINE))
+    sources = {task.dataset.partition("/")[0]: task.source for task in tasks.values()}
+    assert listed == {name: f"`{source.path}` | {source.revision or 'main'}" for name, source in sources.items()}
+    prompted = {task.dataset: task.source for task in load_tasks("prompted").values()}
+    assert prompted == {task.dataset: task.source for task in tasks.values() if task.dataset in prompted}
+
+
+def test_the_template_file_on_the_page_on_data_loads(tmp_path):
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    (tmp_path / "reviews.yaml").write_text(block, encoding="utf-8")
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.csv").write_text("text;label\nschön;1\n", encoding="cp1252")
+    (task,) = load_tasks(tmp_path).values()
+    rows = load_rows(task.dataset, task.source)
+    assert task.example(rows.evaluation[0])[:2] == ("schön", "good")
