@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap, PowerNorm, hsv_to_rgb, to_rgba
 from matplotlib.figure import Figure
@@ -186,13 +187,13 @@ def _value_colors(codebook_size: int) -> ListedColormap:
     return ListedColormap(hsv_to_rgb(np.stack([hues, 0.35 + 0.2 * (values % 3) / 2, np.full(len(values), 0.95)], 1)))
 
 
-def _matrix_figure(rows: int, columns: int, names: Sequence[str]):
+def _matrix_figure(rows: int, columns: int, names: Sequence[str]) -> tuple[Figure, Axes]:
     width = max(3.0, 0.45 * columns + _label_width(names) + 0.6)
     figure = Figure(figsize=(width, _height(rows) + 0.9), layout="constrained", dpi=110)
     return figure, figure.subplots()
 
 
-def _label(axes, names: Sequence[str], columns: int) -> None:
+def _label(axes: Axes, names: Sequence[str], columns: int) -> None:
     _name_rows(axes, names)
     axes.set_xticks(range(columns), range(1, columns + 1))
     axes.set_xlabel("position")
@@ -200,7 +201,7 @@ def _label(axes, names: Sequence[str], columns: int) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _name_rows(axes, names: Sequence[str]) -> None:
+def _name_rows(axes: Axes, names: Sequence[str]) -> None:
     """Rows that are thinner than a letter have no names."""
     if len(names) > MOST_NAMED_TASKS:
         axes.set_yticks([])

@@ -6,7 +6,7 @@ import logging
 class Formatter(logging.Formatter):
     """Formats `09:12:01 message`, or `09:12:01 WARNING message`."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__("%(asctime)s %(message)s", datefmt="%H:%M:%S")
 
     def formatMessage(self, record: logging.LogRecord) -> str:

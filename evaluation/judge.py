@@ -7,9 +7,11 @@ answer choices are scored by what is generated.
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
+from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
@@ -104,7 +106,7 @@ class Judge:
         beside = {name: np.mean([s.beside[name] for s in scores], axis=0).tolist() for name in scores[0].beside}
         return replace(scores[0], predicted_shares=shares, beside=beside, **mean)
 
-    def scored(self, method: str, answers: Sequence, seed: int, **details) -> Score:
+    def scored(self, method: str, answers: Sequence, seed: int, **details: Any) -> Score:
         """Score the answers of any method.
 
         Args:
@@ -207,7 +209,7 @@ class Judge:
     def _scorer(self) -> CodeScorer | PromptScorer:
         return self._make_scorer(self.examples.evaluation, progress=True)
 
-    def _make_scorer(self, features, progress: bool) -> CodeScorer | PromptScorer:
+    def _make_scorer(self, features: Dataset, progress: bool) -> CodeScorer | PromptScorer:
         kind = CodeScorer if isinstance(self.model, CTRPreTrainedModel) else PromptScorer
         return kind(self.model, features, progress=progress)
 

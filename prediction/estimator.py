@@ -84,7 +84,7 @@ class TaskClassifier(ClassifierMixin, BaseEstimator):
         # scikit-learn would copy the weights for each clone.
         return type(self)(**self.get_params(deep=False))
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.string, tags.input_tags.two_d_array = True, False
         tags.no_validation = True  # texts, whatever their shape

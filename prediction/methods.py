@@ -13,6 +13,7 @@ from search import (
     CodeScorer,
     CodeSearchResult,
     PopulationSearch,
+    TaskCodeSearchResult,
     best_training_code,
     task_code_space,
     tune_prompt,
@@ -102,7 +103,7 @@ class Searches:
         return FoundPrompt(tuned.vectors, None)
 
     @cached_property
-    def _training(self):
+    def _training(self) -> TaskCodeSearchResult:
         return best_training_code(self.scorer, objective=self.config.objective)
 
     @torch.inference_mode()

@@ -117,7 +117,8 @@ class _Tuner:
         held_back: int,
         seed: int,
     ):
-        self.scorer, self.objective = scorer, resolve_objective(objective, scorer)
+        self.scorer = scorer
+        self.objective: Objective = resolve_objective(objective, scorer)
         require_gradients(self.objective)
         if not 0 <= held_back < scorer.num_examples:
             raise ValueError(
