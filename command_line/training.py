@@ -45,16 +45,19 @@ def train(
         ValueError: The data changed since, a step has another size, or a finished training is to be shorter.
     """
     output_dir = Path(args.output_dir)
-    finish_moving(output_dir)
+    with args.main_process_first():
+        finish_moving(output_dir)
     finished = (output_dir / TRAINING_IS_FINISHED).is_file()
     if finished and not args.do_train:
         return load_finished(model, output_dir)
     trainer = make_trainer(model, tasks, rows_of, builder, task_args, args)
     record = trainer.get_record()
     if finished:
-        check_record(output_dir, record)
-        if not is_made_longer(output_dir, record):
+        longer = is_made_longer(output_dir, record)
+        check_record(output_dir, record, any_step=not longer)  # what is finished may be asked for by other processes
+        if not longer:
             return load_finished(model, output_dir)
+        trainer.accelerator.wait_for_everyone()  # all have seen that it is finished
         reopen(output_dir)
     has_checkpoints = any(output_dir.glob("checkpoint-*"))
     resume = args.resume_from_checkpoint  # as a flag, "True" is a text

@@ -72,11 +72,12 @@ def read_record(folder: str | Path) -> TrainingRecord | None:
         return None
 
 
-def check_record(folder: str | Path, now: TrainingRecord, *, any_data: bool = False) -> None:
+def check_record(folder: str | Path, now: TrainingRecord, *, any_data: bool = False, any_step: bool = False) -> None:
     """Compare the record in a checkpoint or an output folder with that of the run which goes on from there.
 
     Args:
         any_data: Whether to leave out the comparison of the data.
+        any_step: Whether to leave out that of a step's size.
 
     Raises:
         ValueError: The data changed, or a step has another number of examples or tokens.
@@ -85,7 +86,7 @@ def check_record(folder: str | Path, now: TrainingRecord, *, any_data: bool = Fa
     if before is None:
         return
     then, given = _step_size(before), _step_size(now)
-    if then != given:
+    if then != given and not any_step:
         raise ValueError(
             f"A step of the training in '{folder}' has {then}, not {given}: give a batch size and accumulation steps that, "
             "times the number of processes, come to that, or start a new run from its weights."

@@ -77,6 +77,7 @@ def test_what_may_not_change_on_the_way(record, mixture, tmp_path):
     with pytest.raises(ValueError, match=rf"{message} \(as many examples, but not the same\)"):
         check_record(tmp_path, record(changed(mixture)[0]))
     check_record(tmp_path, record(changed(mixture)[0]), any_data=True)
+    check_record(tmp_path, record(gradient_accumulation_steps=2), any_step=True)
 
 
 def test_a_finished_training_is_only_made_longer(record, tmp_path):
