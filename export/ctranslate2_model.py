@@ -47,10 +47,13 @@ def convert_to_ctranslate2(
                 bias = torch.zeros(config.vocab_size, dtype=head.weight.dtype)
                 bias[vocab_size:] = NEVER
                 head.bias = nn.Parameter(bias)
-            # What it reads of configs, and new ones lack: BART normalizes behind each block.
-            config.normalize_before = getattr(config, "normalize_before", False)
-            # It scales outputs where heads are tied, which transformers 5 says of all T5s, whether it scales or not.
-            config.tie_word_embeddings = config.model_type != "mt5" and getattr(config, "scale_decoder_outputs", True)
+            if config.model_type == "bart":  # it reads this of configs, and new ones lack it
+                config.normalize_before = getattr(config, "normalize_before", False)
+            if config.model_type in ("t5", "mt5", "umt5"):
+                # It scales outputs where heads are tied, which transformers 5 says of all T5s, whether it scales or not.
+                config.tie_word_embeddings = config.model_type != "mt5" and getattr(
+                    config, "scale_decoder_outputs", True
+                )
             return model
 
     Converter(str(folder)).convert(str(output), quantization=quantization)

@@ -117,6 +117,10 @@ def _make_parts(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, ExportedTasks]:
     """The plain model, its tokenizer and its tasks, found to compute what the CTR model does."""
     config = model.config
+    if getattr(model, "is_quantized", False):
+        raise ValueError("A quantized model cannot be exported: load it without a `quantization_config`.")
+    if model._hf_peft_config_loaded:
+        raise ValueError("The model has an adapter beside its weights: merge it into them, and export what you get.")
     names = model.task_names if tasks is None else list(dict.fromkeys(tasks))
     if not names:
         raise ValueError("`tasks` is empty: name at least one, or leave it out to export all.")

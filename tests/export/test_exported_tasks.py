@@ -2,6 +2,7 @@ import json
 import shutil
 
 import pytest
+from peft import LoraConfig
 
 from export import export_model, get_task_prefix, load_exported_tasks
 from export.__main__ import main
@@ -119,3 +120,16 @@ def test_a_model_that_would_answer_otherwise_is_refused(ctr_model, tmp_path, mon
     with pytest.raises(ValueError, match="needs its tokenizer, too: give `tokenizer`"):
         export_model(model, tmp_path / "plain")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_adapters_and_quantized_weights_are_refused(ctr_model, tmp_path):
+    model, tokenizer = ctr_model("t5")
+    model.is_quantized = True
+    with pytest.raises(
+        ValueError, match="A quantized model cannot be exported: load it without a `quantization_config`"
+    ):
+        export_model(model, tmp_path / "plain", tokenizer=tokenizer)
+    model.is_quantized = False
+    model.add_adapter(LoraConfig(target_modules=["q"]))
+    with pytest.raises(ValueError, match="has an adapter beside its weights: merge it"):
+        export_model(model, tmp_path / "plain", tokenizer=tokenizer)
