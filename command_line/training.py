@@ -155,7 +155,7 @@ def validation_set(
         if args.max_eval_samples is not None:
             split = sample_rows(task, split, args.max_eval_samples)
         try:
-            parts.append(builder.evaluation(task, split, task_id, labelled_only=True))
+            parts.append(builder.evaluation(task, split, task_id, labeled_only=True))
         except DataError as error:
             logger.warning(f"{error} The evaluation during training goes without it.")
     if not parts:

@@ -101,7 +101,7 @@ def draw_examples(
                 f"Data set {rows.dataset!r} has no evaluation rows left after {draws.num_shots} few-shot rows: ask for "
                 "fewer, or do without an evaluation."
             )
-        few_shot = [builder.evaluation(task, split.train, labelled_only=True) for task in tasks]
+        few_shot = [builder.evaluation(task, split.train, labeled_only=True) for task in tasks]
     if draws.num_unlabelled:
         chosen = rows.train.select(draw_unlabelled_rows(rows, draws.num_unlabelled, seed))
         unlabelled = [builder.evaluation(task, chosen) for task in tasks]
@@ -110,7 +110,7 @@ def draw_examples(
             evaluation_rows = _select_original_rows(tasks[0], evaluation_rows)
         if draws.max_eval_samples is not None:
             evaluation_rows = sample_rows(tasks[0], evaluation_rows, draws.max_eval_samples)
-        evaluation = [builder.evaluation(task, evaluation_rows, labelled_only=True) for task in tasks]
+        evaluation = [builder.evaluation(task, evaluation_rows, labeled_only=True) for task in tasks]
     return [TemplateExamples(*each) for each in zip(tasks, few_shot, unlabelled, evaluation, strict=True)]
 
 

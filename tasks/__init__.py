@@ -10,13 +10,13 @@ from .errors import DataError, TemplateError
 from .features import FeatureBuilder
 from .few_shot import FewShotSplit, assert_disjoint, few_shot_split
 from .file_task import load_file_rows, task_from_files
-from .labelled_rows import has_answer, sample_rows, select_tasks_with_answers
+from .labeled_rows import has_answer, sample_rows, select_tasks_with_answers
 from .named_mixtures import T0_HELD_OUT, T0_TRAINING, expand_mixtures
 from .task import PROMPTED_TEMPLATES, SHIPPED_TEMPLATES, Example, Task, load_tasks, select_tasks
 from .template import Template
 from .template_file import load_template_file
 from .tokenization import check_tokenizer
-from .training_mixture import mixture_counts, streaming_mixture, training_mixture
+from .training_mixture import compute_mixture_counts, streaming_mixture, training_mixture
 
 __all__ = [
     "PROMPTED_TEMPLATES",
@@ -41,7 +41,7 @@ __all__ = [
     "load_rows",
     "load_tasks",
     "load_template_file",
-    "mixture_counts",
+    "compute_mixture_counts",
     "sample_rows",
     "select_tasks",
     "select_tasks_with_answers",

@@ -13,7 +13,7 @@ from .data_source import DataSource, get_files_kind
 from .errors import DataError
 from .hub_rows import load_hub_rows
 from .local_files import KINDS, find_files, load_files
-from .splits import find_split_files, names_in, pick_splits, select_split
+from .splits import find_split_files, list_split_names, pick_splits, select_split
 
 __all__ = ["DataError", "DataSource", "SplitRows", "has_rows", "load_rows"]
 
@@ -109,7 +109,7 @@ class _Splits:
         """Loads a split, or a slice of one."""
         if self.files is None and self._all is None and self._is_remote:
             return self._checked(split, self._load_source(self._about(split), self.source, split))
-        for name in names_in(split):
+        for name in list_split_names(split):
             if name in self._loaded:
                 continue
             if self.files is not None:

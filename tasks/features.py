@@ -11,7 +11,7 @@ and for evaluation and search also
 - `choice_ids`: one list of int32 per answer choice, each ending in EOS; no such column for free-form tasks.
 - `answer`: int64, index of the gold choice, -1 where it is unknown or the task has no choices.
 - `row`: int64, position in the given rows, by which the examples of several templates of a data set are matched.
-- `target_text`: string, the target as the row has it, neither cut nor tokenised; for free-form tasks only.
+- `target_text`: string, the target as the row has it, neither cut nor tokenized; for free-form tasks only.
 
 `datasets` keeps the result on disk beside the rows it was made from. Its fingerprint is ours: of the rows, the template,
 the tokenizer and the lengths, so that a change to one of them makes new features and a change elsewhere does not.
@@ -52,9 +52,9 @@ class FeatureBuilder:
         max_source_length: Greatest number of tokens of an input, EOS included. Longer ones lose the end of the
             row's longest field, never question or choices; only where that is not enough are they cut at the end.
         max_target_length: Greatest number of tokens of a target or a choice, EOS included.
-        num_proc: Processes to tokenise with; None is this one.
+        num_proc: Processes to tokenize with; None is this one.
         decoder_only: Whether text and answer are read as one sequence: no EOS then ends an input, and targets and choices
-            are tokenised as what goes on behind it, after a space and without a token for a beginning.
+            are tokenized as what goes on behind it, after a space and without a token for a beginning.
 
     Raises:
         ValueError: The tokenizer has no EOS token, or a length is less than 1.
@@ -109,14 +109,14 @@ class FeatureBuilder:
             features=Features(_TRAINING_FEATURES),
         )
 
-    def evaluation(self, task: Task, rows: Dataset, task_id: int = -1, labelled_only: bool = False) -> Dataset:
+    def evaluation(self, task: Task, rows: Dataset, task_id: int = -1, labeled_only: bool = False) -> Dataset:
         """Features to score and search on. Rows without a known answer are kept where the task has answer choices.
 
         Args:
             task: The task.
             rows: Rows of its data set.
             task_id: Position of a training task among the model's; -1 for a task that the model was not trained on.
-            labelled_only: Leave out the rows without a known answer, with a warning that counts them.
+            labeled_only: Leave out the rows without a known answer, with a warning that counts them.
 
         Raises:
             TemplateError: The template fails on a row.
@@ -127,7 +127,7 @@ class FeatureBuilder:
             return features
         _warn_of_like_choices(task, features)
         _warn_of_targets_outside_choices(task, rows, features)
-        if not labelled_only:
+        if not labeled_only:
             return features
         known = [position for position, answer in enumerate(features["answer"]) if answer >= 0]
         if not known:
@@ -261,7 +261,7 @@ def _batch_features(
         or (ids[:max_source_length] if decoder_only else cut_at_end(ids, max_source_length))
         for ids, (_, row, example) in zip(inputs, kept, strict=True)
     ]
-    # Targets are among the choices, and choices often the same in all rows: tokenise each text once.
+    # Targets are among the choices, and choices often the same in all rows: tokenize each text once.
     texts = {example.target_text for _, _, example in kept}
     if evaluation:
         texts.update(choice for _, _, example in kept for choice in example.choices or ())

@@ -13,10 +13,15 @@ from collections import Counter
 from dataclasses import dataclass
 
 from datasets import Dataset
+from transformers.utils import logging
 
 from .data import SplitRows
 from .errors import DataError
 from .task import Task
+
+logger = logging.get_logger(__name__)
+
+_LABEL_OR_LEAVE_OUT = "label some, or leave it out of the answer choices"
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ def few_shot_split(
         task: Renders the rows; decides about classes and equal inputs. Other tasks of the data set can use the split.
         rows: Rows of the task's data set.
         num_shots: How many to draw, over all classes.
-        seed: Of the draw.
+        seed: Random seed of the draw.
         exact: Whether to drop what is more than `num_shots`.
 
     Raises:
@@ -108,6 +113,11 @@ def _draw(task: Task, rows: Dataset, taken: set[str], num_shots: int, seed: int,
         return generator.sample(candidates, num_shots)
 
     num_classes = numbers_of_choices.pop()
+    if num_shots < num_classes:
+        logger.warning(
+            f"Task {task.name!r}: {num_shots} few-shot examples for {num_classes} answers leave {num_classes - num_shots} "
+            f"of them without one; ask for {num_classes} or more."
+        )
     per_class = math.ceil(num_shots / num_classes)
     quota = Counter(dict.fromkeys(range(num_classes), per_class))
     if exact:
@@ -116,7 +126,8 @@ def _draw(task: Task, rows: Dataset, taken: set[str], num_shots: int, seed: int,
         available = len(by_class.get(answer, ()))
         if available < count:
             text = f" ({min(choice_lists)[answer]!r})" if len(choice_lists) == 1 else ""
-            advice = "ask for fewer shots" if available else "label some, or leave it out of the answer choices"
+            fewest = min(len(by_class.get(each, ())) for each in range(num_classes))
+            advice = f"ask for fewer shots, {fewest * num_classes} at most" if fewest else _LABEL_OR_LEAVE_OUT
             raise DataError(
                 f"Task {task.name!r}: {count} few-shot examples of answer {answer}{text} are asked for, but only "
                 f"{available} labelled training rows of it are not among the evaluation inputs; {advice}."

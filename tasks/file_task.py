@@ -7,29 +7,33 @@ given. `load_file_rows` loads further rows for the task, such as those to predic
 """
 
 import keyword
-import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets import ClassLabel, Dataset
+from datasets import Dataset
 from transformers.utils import logging
 
 from .data import SplitRows
 from .errors import DataError
+from .file_columns import (
+    Label,
+    check_texts,
+    choose_label_column,
+    choose_text_columns,
+    describe_cell,
+    find_labels,
+    get_labels,
+    load_file,
+)
 from .jinja_sandbox import ANSWER_CHOICES
-from .local_files import KINDS, load_files
-from .splits import get_kind
 from .task import Task
 from .template import Template
 from .template_usage import SEPARATOR
 
 logger = logging.get_logger(__name__)
 
-Label = str | int | float | bool
-# More different labels than this, and at least every second one different: these are texts and not classes.
-_MOST_CLASSES = 200
 # The field that a label's position among the answers is kept in, beside the label itself.
 LABEL_POSITION = "label_position"
 _RESERVED = {LABEL_POSITION, *keyword.kwlist, *map(str.lower, keyword.kwlist), ANSWER_CHOICES, "loop", "self", "set"}
@@ -77,17 +81,17 @@ def task_from_files(
     files = {split: Path(path) for split, path in paths.items() if path is not None}
     if not files:
         raise DataError("No file of rows is given: name a train_file, validation_file or test_file.")
-    rows = {split: _load(path, sep, encoding) for split, path in files.items()}
+    rows = {split: load_file(path, sep, encoding) for split, path in files.items()}
     train_split = next(iter(files))
-    texts = _choose_text_columns(rows[train_split], files[train_split], text_columns, label_column)
-    labels = _choose_label_column(rows[train_split], files[train_split], label_column, answers is None or free_form)
+    texts = choose_text_columns(rows[train_split], files[train_split], text_columns, label_column)
+    labels = choose_label_column(rows[train_split], files[train_split], label_column, answers is None or free_form)
     for split, path in files.items():
-        _check_texts(rows[split], path, texts)
+        check_texts(rows[split], path, texts)
     name = name or files[train_split].name.partition(".")[0]
     if free_form:
         task = _build_task(name, texts, str(labels), None, None)
     else:
-        values = [] if labels is None else _find_labels(rows[train_split], files[train_split], labels)
+        values = [] if labels is None else find_labels(rows[train_split], files[train_split], labels)
         values, verbalized = _match_answers(values, answers)
         task = _build_task(name, texts, labels, values, verbalized)
     prepared = {split: _prepare(task, rows[split], files[split], labels) for split in files}
@@ -120,12 +124,12 @@ def load_file_rows(
         DataError: The file cannot be read, or lacks a column of the task's texts.
     """
     path = Path(file)
-    rows = _load(path, sep, encoding)
+    rows = load_file(path, sep, encoding)
     by_field = {to_field_name(column): column for column in rows.column_names}
     fields = sorted(task.template.input_fields)
     if missing := [field for field in fields if field not in by_field]:
         raise DataError(f"{path} has no column {missing[0]!r}, but {', '.join(rows.column_names)}.")
-    _check_texts(rows, path, [by_field[field] for field in fields])
+    check_texts(rows, path, [by_field[field] for field in fields])
     return _prepare(task, rows, path, label_column if label_column in rows.column_names else None)
 
 
@@ -135,109 +139,6 @@ def to_field_name(column: str) -> str:
     if not field or field[0].isdigit():
         field = f"_{field}"
     return f"{field}_" if field in _RESERVED else field
-
-
-def _load(path: Path, sep: str | None, encoding: str | None) -> Dataset:
-    if not path.is_file():
-        raise DataError(f"There is no file {path}.")
-    kind = get_kind(path)
-    if kind is None:
-        raise DataError(f"{path}: cannot tell the format of the file by its ending; use one of {', '.join(KINDS)}.")
-    rows = load_files(kind, [path], sep, encoding)
-    if not len(rows):
-        raise DataError(f"{path} has no rows.")
-    return rows
-
-
-def _choose_text_columns(
-    rows: Dataset, path: Path, asked: str | Sequence[str] | None, label_column: str | None
-) -> list[str]:
-    columns = rows.column_names
-    if asked is not None:
-        chosen = [asked] if isinstance(asked, str) else list(asked)
-        for column in chosen:
-            if column not in columns:
-                raise DataError(f"{path} has no column {column!r} for the texts, but {', '.join(columns)}.")
-        return chosen
-    others = [column for column in columns if column not in (label_column, "label")]
-    chosen = ["text"] if "text" in others else others
-    if len(chosen) != 1:
-        raise DataError(
-            f"{path} has the columns {', '.join(columns)}: say which of them hold the texts (text_column)."
-        )
-    return chosen
-
-
-def _choose_label_column(rows: Dataset, path: Path, asked: str | None, needed: bool) -> str | None:
-    column = asked or "label"
-    if column in rows.column_names:
-        return column
-    if asked is not None or needed:
-        raise DataError(
-            f"{path} has no column {column!r} for the labels, but {', '.join(rows.column_names)}: name it "
-            "(label_column), or give the answers where there are no labels."
-        )
-    return None
-
-
-def _where(path: Path, index: int, column: str) -> str:
-    """File, row and column; rows of tables are counted as programs show them, with the first line as row 1."""
-    return f"{path}, row {index + (2 if get_kind(path) == 'csv' else 1)}, column {column!r}"
-
-
-def _check_texts(rows: Dataset, path: Path, columns: Iterable[str]) -> None:
-    for column in columns:
-        if column not in rows.column_names:
-            raise DataError(f"{path} has no column {column!r} for the texts, but {', '.join(rows.column_names)}.")
-        blank = 0
-        for index, value in enumerate(rows[column]):
-            if isinstance(value, (list, dict, bytes)):
-                raise DataError(f"{_where(path, index, column)}: a {type(value).__name__} is no text.")
-            blank += _is_missing(value)
-        if blank == len(rows):
-            raise DataError(f"{path}: the column {column!r} has no text in any row.")
-        if blank:
-            logger.warning(f"{path}: {blank} of {len(rows)} rows have no text in the column {column!r}.")
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value)) or not str(value).strip()
-
-
-def _get_labels(rows: Dataset, path: Path, column: str) -> list[Label | None]:
-    """The label of each row; None where there is none."""
-    kind = rows.features[column]
-    labels: list[Label | None] = []
-    for index, value in enumerate(rows[column]):
-        if isinstance(kind, ClassLabel):
-            value = None if value is None or value < 0 else kind.int2str(value)
-        if isinstance(value, str):
-            value = value.strip()
-        elif value is not None and not isinstance(value, (bool, int, float)):
-            raise DataError(f"{_where(path, index, column)}: a {type(value).__name__} is no label.")
-        labels.append(None if _is_missing(value) else value)
-    return labels
-
-
-def _find_labels(rows: Dataset, path: Path, column: str) -> list[Label]:
-    """The different labels, numbers by size and texts by the alphabet."""
-    labels = [label for label in _get_labels(rows, path, column) if label is not None]
-    if not labels:
-        raise DataError(f"{path}: the column {column!r} has no label in any row.")
-    distinct = list({str(label): label for label in labels}.values())
-    if len(distinct) > _MOST_CLASSES and 2 * len(distinct) > len(labels):
-        raise DataError(
-            f"{path}: the column {column!r} has {len(distinct)} different labels in {len(labels)} rows; these are texts "
-            "and not classes: ask for a free-form task, or name another column."
-        )
-    if len(distinct) == 1:
-        raise DataError(
-            f"{path}: all rows have the label {distinct[0]!r} in the column {column!r}; a choice needs rows of at least "
-            "two, or answers for those that no row has."
-        )
-    if all(isinstance(label, (int, float)) for label in distinct):
-        return sorted(distinct)
-    return sorted(distinct, key=str)
 
 
 def _match_answers(
@@ -310,7 +211,7 @@ def _prepare(task: Task, rows: Dataset, path: Path, label_column: str | None) ->
     changed = {column: field for column, field in names.items() if column != field}
     labels = None
     if task.labels is not None and label_column is not None and label_column in rows.column_names:
-        labels = _get_labels(rows, path, label_column)
+        labels = get_labels(rows, path, label_column)
     rows = rows.rename_columns(changed) if changed else rows
     if labels is None:
         return rows
@@ -318,7 +219,7 @@ def _prepare(task: Task, rows: Dataset, path: Path, label_column: str | None) ->
     unseen = [index for index, label in enumerate(labels) if label is not None and str(label) not in positions]
     if unseen:
         logger.warning(
-            f"{_where(path, unseen[0], label_column or '')}: the label {labels[unseen[0]]!r} is none of "
+            f"{describe_cell(path, unseen[0], label_column or '')}: the label {labels[unseen[0]]!r} is none of "
             f"{', '.join(positions)}; the answers of {len(unseen)} of {len(rows)} rows count as unknown."
         )
     if missing := sum(label is None for label in labels):

@@ -19,12 +19,12 @@ _JINJA = f"{{{{{_INPUTS}}}}}|||{{{{{_TARGETS}}}}}"
 _CHOICES = f"{{{{{ANSWER_CHOICES} | join('|||')}}}}"
 
 
-def p3_source(dataset: str) -> DataSource:
+def get_p3_source(dataset: str) -> DataSource:
     """Where the Hub has a subset: its own files are for a loading script, the converted ones are plain Parquet."""
     return DataSource("bigscience/P3", data_dir=dataset.removeprefix(PREFIX), revision="refs/convert/parquet")
 
 
-def p3_template(dataset: str, data_dir: str | Path | None = None) -> Template:
+def get_p3_template(dataset: str, data_dir: str | Path | None = None) -> Template:
     """The template of a P3 subset; looks at its rows, which alone tell whether there are answer choices.
 
     Args:
@@ -40,7 +40,7 @@ def p3_template(dataset: str, data_dir: str | Path | None = None) -> Template:
             f"{dataset!r} holds one row for each answer choice; use {dataset.removesuffix('_score_eval')!r}, whose rows "
             "list all choices."
         )
-    rows = load_rows(dataset, p3_source(dataset), data_dir).train
+    rows = load_rows(dataset, get_p3_source(dataset), data_dir).train
     if lacking := [name for name in (_INPUTS, _TARGETS) if name not in rows.column_names]:
         raise DataError(f"Data set {dataset!r} is not in P3's format: it has no column {lacking[0]!r}.")
     has_choices = ANSWER_CHOICES in rows.column_names and bool(rows[0][ANSWER_CHOICES])

@@ -200,8 +200,8 @@ def write_scenes(directory: Path, seed: int, num_train: int = 1600, num_validati
     (`training_tasks.yaml`, `held_out_tasks.yaml`) and `task_attributes.json`.
 
     Args:
-        directory: Made where it is not there.
-        seed: Of the rows. Training and validation rows have no scene in common.
+        directory: Folder to write into; made where it is not there.
+        seed: Random seed of the rows. Training and validation rows have no scene in common.
         num_train: Training rows. All tasks share them.
         num_validation: Validation rows.
     """

@@ -85,7 +85,7 @@ def _common_length(lengths: list[int], total: int) -> int:
 
 
 class _CuttableText:
-    """A text, tokenised once, of which the first so many tokens are wanted."""
+    """A text, tokenized once, of which the first so many tokens are wanted."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, text: str):
         self.tokenizer = tokenizer

@@ -85,7 +85,7 @@ def get_kind(file: str | Path) -> str | None:
     return KINDS.get(suffixes[-1]) if suffixes else None
 
 
-def names_in(split: str) -> list[str]:
+def list_split_names(split: str) -> list[str]:
     """Names of the splits that an expression such as `train[:80%]+extra` is made of."""
     return [part.partition("[")[0].strip() for part in split.split("+")]
 

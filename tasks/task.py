@@ -10,7 +10,7 @@ from .data_source import DataSource, get_data_source
 from .errors import TemplateError
 from .named_mixtures import expand_mixtures, mixture_names
 from .p3 import PREFIX as P3
-from .p3 import p3_source, p3_template
+from .p3 import get_p3_source, get_p3_template
 from .template import Template
 from .template_file import load_template_file
 
@@ -71,7 +71,7 @@ class Task:
         Args:
             row: Field names and values.
             index: Position of the row, for error messages.
-            seed: See `Template.render`.
+            seed: Seed of the filters that draw, in place of the row's own (see `Template.render`).
             check_answer: Whether a target that is not among the answer choices is an error. For training it need not
                 be: some of PromptSource's templates have such targets.
 
@@ -166,7 +166,7 @@ def select_tasks(
 
     Args:
         tasks: What `load_tasks` gives.
-        names: Of tasks, data sets and mixtures.
+        names: Names of tasks, data sets and mixtures.
         data_dir: Folder of rows that the mixture `t0_data` and P3's tasks look into.
         held_out: Of data sets, only those tasks that an evaluation is about: they ask the question of the data set
             (`original_task`) and not, as some of PromptSource do, another about it; and where some have answer
@@ -188,7 +188,7 @@ def select_tasks(
         elif name in datasets:
             found = _asking(datasets[name]) if held_out else datasets[name]
         elif name.startswith(P3):
-            found = [Task(name, name, p3_template(name, data_dir), p3_source(name))]
+            found = [Task(name, name, get_p3_template(name, data_dir), get_p3_source(name))]
         else:
             near = [each for each in datasets if name in each.split("/")]
             near = near or difflib.get_close_matches(name, [*mixture_names(), *datasets, *tasks], n=3)

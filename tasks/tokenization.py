@@ -72,7 +72,7 @@ def tokenize_answers(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> li
     if not texts:
         return []
     # Tokenizers differ in whether the space is a token's first character, a mark of its own or added without one; so
-    # texts are tokenised behind a word, whose ids are then left out.
+    # texts are tokenized behind a word, whose ids are then left out.
     word = tokenizer("a", add_special_tokens=False)["input_ids"]
     encoded = tokenizer([f"a {text}" if text else "a" for text in texts], add_special_tokens=False, verbose=False)
     eos = tokenizer.eos_token_id

@@ -2,7 +2,7 @@
 
 As in the paper: every data set counts with at most 50,000 examples, split over its templates, and examples are drawn
 in proportion to size. That is done by selecting rows per task once and concatenating: a shuffled pass then draws in the
-right proportions, and a task's rows are tokenised and cached on their own.
+right proportions, and a task's rows are tokenized and cached on their own.
 """
 
 import copy
@@ -21,7 +21,7 @@ from .task import Task
 Mixing = Literal["proportional", "temperature", "equal"]
 
 
-def mixture_counts(
+def compute_mixture_counts(
     task_datasets: Sequence[str],
     dataset_sizes: Mapping[str, int],
     cap: int = 50_000,
@@ -66,7 +66,7 @@ def mixture_counts(
     return _apportion(sum(counts), weights)
 
 
-def mixture_rows(num_rows: int, count: int, seed: str) -> list[int]:
+def draw_mixture_rows(num_rows: int, count: int, seed: str) -> list[int]:
     """Row indices of one task: a random choice, or, where more are wanted than there are, whole passes and a rest."""
     passes, rest = divmod(count, num_rows)
     return list(range(num_rows)) * passes + sorted(random.Random(seed).sample(range(num_rows), rest))
@@ -87,24 +87,26 @@ def training_mixture(
         tasks: The training tasks.
         rows: Training rows of each data set.
         builder: Makes the features.
-        cap, mixing, temperature: See `mixture_counts`.
-        seed: Of the rows that are chosen where a data set has more than its share. The choice for a task depends on
+        cap: Greatest number of examples of a data set, over all its templates.
+        mixing: How the numbers of examples per task are balanced; see `compute_mixture_counts`.
+        temperature: Temperature of `mixing`; 1 leaves proportions as they are.
+        seed: Random seed of the rows that are chosen where a data set has more than its share. The choice for a task depends on
             its name and its count only, not on which other tasks there are.
 
     Returns:
         Columns `input_ids`, `labels`, `task_id`; ordered by task, to be shuffled by the trainer.
     """
     sizes = {dataset: len(rows[dataset]) for dataset in {task.dataset for task in tasks}}
-    counts = mixture_counts([task.dataset for task in tasks], sizes, cap, mixing, temperature)
+    counts = compute_mixture_counts([task.dataset for task in tasks], sizes, cap, mixing, temperature)
     parts = []
     # One bar for all tasks instead of one for each of hundreds.
     bars_were_on = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
-        for task_id, (task, count) in enumerate(tqdm(list(zip(tasks, counts, strict=True)), desc="Tokenising tasks")):
+        for task_id, (task, count) in enumerate(tqdm(list(zip(tasks, counts, strict=True)), desc="Tokenizing tasks")):
             task_rows = rows[task.dataset]
             if count != len(task_rows):
-                task_rows = task_rows.select(mixture_rows(len(task_rows), count, f"{seed} {task.name}"))
+                task_rows = task_rows.select(draw_mixture_rows(len(task_rows), count, f"{seed} {task.name}"))
             parts.append(builder.training(task, task_rows, task_id))
     finally:
         if bars_were_on:
@@ -128,9 +130,11 @@ def streaming_mixture(
     files, and then again: a cap limits how often they come, not which ones do.
 
     Args:
-        tasks, builder, cap, mixing, temperature: As for `training_mixture`.
+        tasks: The training tasks.
         rows: Training rows of each data set, as streams.
-        seed: Of the draws.
+        builder: Makes the features.
+        cap, mixing, temperature: Numbers of examples, as for `training_mixture`.
+        seed: Random seed of the order in which tasks come.
 
     Returns:
         Columns `input_ids`, `labels`, `task_id`; neither length nor end. Its `state_dict` is exact.
@@ -143,7 +147,7 @@ def streaming_mixture(
         sizes[dataset] = sum(1 for _ in rows[dataset].take(cap))
         if not sizes[dataset]:
             raise DataError(f"Data set {dataset!r} has no rows.")
-    counts = mixture_counts([task.dataset for task in tasks], sizes, cap, mixing, temperature)
+    counts = compute_mixture_counts([task.dataset for task in tasks], sizes, cap, mixing, temperature)
     for task_id, task in enumerate(tasks):
         if next(iter(builder.streaming(task, rows[task.dataset], task_id)), None) is None:
             raise DataError(f"Task {task.name!r} has no example: none of its rows has an input and a target.")

@@ -40,12 +40,16 @@ def test_a_draw_depends_on_its_seed_only():
     assert draws[0] == draws[1] != draws[2]
 
 
-def test_fewer_shots_than_classes():
+def test_fewer_shots_than_classes(caplog):
     assert len(few_shot_split(KINDS, ROWS, num_shots=2).train) == 2
+    assert "2 few-shot examples for 3 answers leave 1 of them without one; ask for 3 or more" in caplog.text
 
 
 def test_too_few_rows_of_a_class():
-    with pytest.raises(DataError, match="'animals/kind': 13 few-shot examples of answer 2 .* only 12 labelled"):
+    message = (
+        "'animals/kind': 13 few-shot examples of answer 2 .* only 12 labelled .*; ask for fewer shots, 36 at most"
+    )
+    with pytest.raises(DataError, match=message):
         few_shot_split(KINDS, ROWS, num_shots=39)
 
 

@@ -9,7 +9,7 @@ from tasks.data import DataError
 from tasks.features import FeatureBuilder
 from tasks.task import Task
 from tasks.template import Template
-from tasks.training_mixture import mixture_counts, mixture_rows, streaming_mixture, training_mixture
+from tasks.training_mixture import compute_mixture_counts, draw_mixture_rows, streaming_mixture, training_mixture
 
 SETS = ["big", "big", "big", "small", "middle", "middle"]
 SIZES = {"big": 1000, "small": 10, "middle": 40}
@@ -17,23 +17,23 @@ SIZES = {"big": 1000, "small": 10, "middle": 40}
 
 def test_the_cap_is_split_over_the_templates_of_a_data_set():
     # 100 = 34 + 33 + 33; a set of 10 rows gives all, one of 40 rows under two templates of 50 gives 40 twice.
-    assert mixture_counts(SETS, SIZES, cap=100) == [34, 33, 33, 10, 40, 40]
+    assert compute_mixture_counts(SETS, SIZES, cap=100) == [34, 33, 33, 10, 40, 40]
 
 
 def test_papers_cap_by_default():
-    assert mixture_counts(["a"] * 4 + ["b"], {"a": 10**6, "b": 10**6}) == [12_500] * 4 + [50_000]
+    assert compute_mixture_counts(["a"] * 4 + ["b"], {"a": 10**6, "b": 10**6}) == [12_500] * 4 + [50_000]
 
 
 def test_temperature_lies_between_proportional_and_equal():
-    proportional = mixture_counts(SETS, SIZES, 100)
-    tempered = mixture_counts(SETS, SIZES, 100, "temperature", 2.0)
-    equal = mixture_counts(SETS, SIZES, 100, "equal")
+    proportional = compute_mixture_counts(SETS, SIZES, 100)
+    tempered = compute_mixture_counts(SETS, SIZES, 100, "temperature", 2.0)
+    equal = compute_mixture_counts(SETS, SIZES, 100, "equal")
     assert sum(proportional) == sum(tempered) == sum(equal) == 190
     assert sorted(equal) == [31, 31, 32, 32, 32, 32]
     # Square roots of 34, 33, 33, 10, 40, 40, scaled to 190.
     assert tempered == [34, 33, 33, 18, 36, 36]
-    assert mixture_counts(SETS, SIZES, 100, "temperature", 1.0) == proportional
-    assert mixture_counts(SETS, SIZES, 100, "temperature", float("inf")) == equal
+    assert compute_mixture_counts(SETS, SIZES, 100, "temperature", 1.0) == proportional
+    assert compute_mixture_counts(SETS, SIZES, 100, "temperature", float("inf")) == equal
 
 
 @pytest.mark.parametrize(
@@ -42,14 +42,14 @@ def test_temperature_lies_between_proportional_and_equal():
 )
 def test_bad_settings(arguments, message):
     with pytest.raises(ValueError, match=message):
-        mixture_counts(SETS, SIZES, **arguments)
+        compute_mixture_counts(SETS, SIZES, **arguments)
 
 
 def test_rows_are_distinct_until_all_are_used():
-    chosen = mixture_rows(100, 30, "42 a")
+    chosen = draw_mixture_rows(100, 30, "42 a")
     assert len(set(chosen)) == 30
-    assert chosen == mixture_rows(100, 30, "42 a") != mixture_rows(100, 30, "42 b")
-    assert Counter(Counter(mixture_rows(4, 10, "seed")).values()) == {3: 2, 2: 2}
+    assert chosen == draw_mixture_rows(100, 30, "42 a") != draw_mixture_rows(100, 30, "42 b")
+    assert Counter(Counter(draw_mixture_rows(4, 10, "seed")).values()) == {3: 2, 2: 2}
 
 
 def animal_tasks() -> tuple[list[Task], dict[str, Dataset]]:

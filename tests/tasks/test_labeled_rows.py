@@ -5,7 +5,7 @@ from datasets import Dataset
 
 from tasks.data import DataError
 from tasks.features import FeatureBuilder
-from tasks.labelled_rows import has_answer, sample_rows, select_tasks_with_answers
+from tasks.labeled_rows import has_answer, sample_rows, select_tasks_with_answers
 from tasks.task import Task
 from tasks.template import Template
 
@@ -45,12 +45,12 @@ def test_a_template_whose_targets_are_no_choices_is_left_out_and_the_others_stay
 
 def test_features_of_labelled_rows_leave_the_others_out_with_their_count(tokenizer, caplog):
     builder = FeatureBuilder(tokenizer)
-    features = builder.evaluation(TASK, rows(["good", "", "awful", "bad"]), labelled_only=True)
+    features = builder.evaluation(TASK, rows(["good", "", "awful", "bad"]), labeled_only=True)
     assert (features["row"][:], features["answer"][:]) == ([0, 3], [0, 1])
     assert "2 of 4 rows have no known answer and are left out" in caplog.text
     assert "the targets of 1 of 4 rows are not among their answer choices, such as 'awful' of row 2" in caplog.text
     with pytest.raises(DataError, match="none of its 2 rows has a known answer"):
-        builder.evaluation(TASK, rows(["", "fine"]), labelled_only=True)
+        builder.evaluation(TASK, rows(["", "fine"]), labeled_only=True)
 
 
 def test_free_form_features_keep_the_target_as_it_stands(tokenizer):
