@@ -89,9 +89,7 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
         """
         # Not among the arguments above: the Trainer would take a data set's column of that name for it.
         task, prompt = kwargs.pop("task", None), None
-        for name in ("output_attentions", "output_hidden_states"):  # the encoder does not know of the outer config
-            if kwargs.get(name) is None and getattr(self.config, name):
-                kwargs[name] = True
+        self._ask_as_configured(kwargs)
         if encoder_outputs is None:
             batch_size = get_batch_size(input_ids, inputs_embeds)
             prompt = self.task_prompt(batch_size, task_id, task_code, prompt_embeds, task)

@@ -130,6 +130,7 @@ class CTRForCausalLM(CTRPreTrainedModel, GenerationMixin):
         """
         # Not among the arguments above: the Trainer would take a data set's column of that name for it.
         task = kwargs.pop("task", None)
+        self._ask_as_configured(kwargs)
         batch_size = get_batch_size(input_ids, inputs_embeds)
         options = {"past_key_values": past_key_values, "use_cache": use_cache} | kwargs
         if past_key_values is not None and past_key_values.get_seq_length():
@@ -138,13 +139,12 @@ class CTRForCausalLM(CTRPreTrainedModel, GenerationMixin):
             raise ValueError("`position_ids` cannot be given: those behind the prompt follow from `attention_mask`.")
         prompt = self.task_prompt(batch_size, task_id, task_code, prompt_embeds, task)
         joined = self._join(prompt.prompt_vectors, input_ids, inputs_embeds, attention_mask, labels)
-        length, (prompt_length, kept) = joined.before_next.shape[1], (prompt.prompt_vectors.shape[1], logits_to_keep)
-        kept = min(kept, length) or length
-        outputs = self._run_backbone(joined, options, logits_to_keep=prompt_length + kept)
-        # Rows of what was computed, the last `prompt_length + kept` of the joined sequence.
-        rows = (joined.before_next[:, -kept:] - (length - kept))[..., None]
+        length, kept = joined.before_next.shape[1], logits_to_keep
+        skipped = length - kept if 0 < kept < length else 0
+        outputs = self._run_backbone(joined, options, prompt.prompt_vectors.shape[1] + kept if skipped else 0)
+        rows = (joined.before_next[:, skipped:] - skipped)[..., None]
         logits = outputs.logits.gather(1, rows.to(outputs.logits.device).expand(-1, -1, outputs.logits.shape[-1]))
-        lm_loss = None if labels is None else compute_lm_loss(logits, labels[:, -kept:])
+        lm_loss = None if labels is None else compute_lm_loss(logits, labels[:, skipped:])
         vq_loss = prompt.vq_loss
         loss = lm_loss if lm_loss is None or vq_loss is None else lm_loss + vq_loss.to(lm_loss.device)
         return CTRCausalOutput(
@@ -270,7 +270,7 @@ class CTRForCausalLM(CTRPreTrainedModel, GenerationMixin):
         return join_inputs(prompt_vectors, inputs_embeds, attention_mask, place)
 
     def _run_backbone(self, joined: JoinedInputs, options: dict[str, Any], logits_to_keep: int) -> Any:
-        """Run the language model on a joined sequence; its logits are those of the last `logits_to_keep` places."""
+        """Run the language model on a joined sequence; its logits are those of the last `logits_to_keep` places, or of all."""
         if takes_argument(self.backbone, "position_ids"):
             options = options | {"position_ids": joined.position_ids}
         if takes_argument(self.backbone, "logits_to_keep"):

@@ -212,6 +212,12 @@ class CTRPreTrainedModel(TaskRegistry, PreTrainedModel):
 
     # ------------------------------------------------------------------- what transformers asks of a model
 
+    def _ask_as_configured(self, kwargs: dict[str, Any]) -> None:
+        """Ask for what the config says is always wanted: the language model does not know of the outer config."""
+        for name in ("output_attentions", "output_hidden_states"):
+            if kwargs.get(name) is None and getattr(self.config, name):
+                kwargs[name] = True
+
     def get_output_embeddings(self) -> nn.Module:
         return self.backbone.get_output_embeddings()
 

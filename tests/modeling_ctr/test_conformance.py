@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, GenerationMixin, PreTrainedModel
 
-from modeling_ctr import CTRConfig, CTRForConditionalGeneration
+from modeling_ctr import CTRConfig, CTRForCausalLM, CTRForConditionalGeneration
 
 NOT_APPLICABLE = {
     "config_common_properties": "width, heads and layers are the language model's: they are in `text_config`",
@@ -293,3 +293,93 @@ def test_prompt_lookup_gives_what_greedy_gives(model, inputs):
 def test_unknown_arguments_are_refused(model, inputs):
     with pytest.raises(ValueError, match="following `model_kwargs` are not used by the model.*foo"):
         model.generate(**inputs, **OPTIONS, foo="bar")
+
+
+# ------------------------------------------------------------------------------------------- decoder-only models
+
+
+@pytest.fixture(params=["prefix", "suffix"])
+def causal(request, tiny_causal_model):
+    return tiny_causal_model("llama", default_task="ag_news", code_position=request.param)
+
+
+@pytest.fixture
+def text() -> dict[str, torch.Tensor]:
+    mask = torch.tensor([[1] * 6, [1, 1, 1, 1, 0, 0]])
+    return {"input_ids": torch.tensor([[2, 5, 6, 7, 8, 9], [2, 9, 8, 7, 0, 0]]), "attention_mask": mask}
+
+
+def test_decoder_only_config_and_class(causal, tmp_path):
+    causal.config.save_pretrained(tmp_path)
+    for loaded in (AutoConfig.from_pretrained(tmp_path), pickle.loads(pickle.dumps(causal.config))):
+        assert loaded.to_diff_dict() == causal.config.to_diff_dict() and not loaded.is_encoder_decoder
+    assert causal.can_generate() and next(iter(inspect.signature(causal.forward).parameters)) == "input_ids"
+
+
+@torch.no_grad()
+def test_decoder_only_saving_loading_and_tuples(causal, text, tmp_path):
+    expected = causal(**text)
+    as_tuple = causal(**text, return_dict=False)
+    assert isinstance(as_tuple, tuple) and torch.equal(as_tuple[0], expected.logits)
+    causal.save_pretrained(tmp_path, max_shard_size="10kB")
+    assert (tmp_path / "model.safetensors.index.json").is_file()
+    loaded, info = CTRForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(info[name] for name in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    made = CTRForCausalLM.from_pretrained(None, config=causal.config, state_dict=causal.state_dict()).eval()
+    for other in (loaded, made, copy.deepcopy(causal)):
+        assert torch.equal(other(**text).logits, expected.logits)
+    from_nothing = CTRForCausalLM.from_pretrained(None, config=causal.config, state_dict={})
+    for name, tensor in from_nothing.state_dict().items():
+        assert tensor.device.type == "cpu" and tensor.isfinite().all() and tensor.abs().max() < 1e3, name
+
+
+def test_decoder_only_embeddings(causal, text):
+    causal.resize_token_embeddings(74, pad_to_multiple_of=16)
+    assert causal.vocab_size == causal.config.get_text_config().vocab_size == causal(**text).logits.shape[-1] == 80
+    new = torch.nn.Embedding(70, 16)
+    causal.set_input_embeddings(new)
+    assert causal.get_input_embeddings() is new
+
+
+@pytest.mark.parametrize("where", ["call", "outer config"])
+def test_decoder_only_attentions_and_hidden_states(where, causal, text):
+    causal.set_attn_implementation("eager")
+    asked = {"output_attentions": True, "output_hidden_states": True}
+    if where == "outer config":
+        for name, value in asked.items():
+            setattr(causal.config, name, value)
+    output = causal(**text, **(asked if where == "call" else {}))
+    assert len(output.hidden_states) == 3 and output.hidden_states[0].shape == (2, 4 + 6, 16)
+    assert len(output.attentions) == 2 and output.attentions[0].shape == (2, 2, 10, 10)
+
+
+def test_decoder_only_generation_returns_all_that_is_asked_for(causal, text):
+    causal.set_attn_implementation("eager")
+    asked = dict.fromkeys(("output_scores", "output_logits", "output_attentions", "output_hidden_states"), True)
+    for options in ({}, {"num_beams": 2, "num_return_sequences": 2}, {"do_sample": True, "top_k": 5}):
+        output = causal.generate(**text, **OPTIONS | options, **asked, return_dict_in_generate=True)
+        rows = 2 * options.get("num_return_sequences", 1)
+        assert output.sequences.shape == (rows, 6 + 4) and len(output.scores) == len(output.logits) == 4
+        assert output.hidden_states[0][0].shape[1] == 10 and output.hidden_states[1][0].shape[1] == 1
+        assert output.past_key_values.get_seq_length() == 4 + 6 + 3
+
+
+@pytest.mark.slow
+def test_decoder_only_exports_with_dynamic_sizes(causal, text):
+    batch, length = (torch.export.Dim(name, min=2, max=32) for name in ("batch", "length"))
+    arguments = (text["input_ids"], text["attention_mask"], torch.tensor([[0, 1, 2, 3]] * 2))
+    shapes = ({0: batch, 1: length}, {0: batch, 1: length}, {0: batch})
+    logits = CausalLogits(causal)
+    graph = torch.export.export(logits, arguments, dynamic_shapes=shapes).module()
+    more = (*(tensor.repeat(2, 1)[:3, :5] for tensor in arguments[:2]), torch.tensor([[7, 6, 5, 4]] * 3))
+    for each in (arguments, more):
+        torch.testing.assert_close(graph(*each), logits(*each), atol=1e-5, rtol=1e-5)
+
+
+class CausalLogits(torch.nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids, attention_mask, task_code):
+        return self.model(input_ids, attention_mask, task_code=task_code, use_cache=False).logits
