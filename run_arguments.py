@@ -104,7 +104,7 @@ class TaskArguments:
         default=None,
         metadata={"help": "Evaluation rows of a data set, at most; drawn at random, the same ones in every run."},
     )
-    preprocessing_num_workers: int | None = field(default=None, metadata={"help": "Processes to tokenise with."})
+    preprocessing_num_workers: int | None = field(default=None, metadata={"help": "Processes to tokenize with."})
 
     def __post_init__(self) -> None:
         counts = ("max_source_length", "max_target_length", "max_examples_per_dataset", "max_eval_samples")

@@ -141,7 +141,7 @@ def scenes_cases(args: argparse.Namespace) -> Iterator[Case]:
             held_out = select_tasks(
                 load_tasks(folder / "tasks" / "templates"), [f"{folder}/tasks/held_out_tasks.yaml"]
             )
-            # Neighbours share a factor, so take them apart; the offset lets seeds take different ones.
+            # Neighbors share a factor, so take them apart; the offset lets seeds take different ones.
             task = held_out[(number * len(held_out) // args.num_tasks + seed) % len(held_out)]
             yield Case(seed, task, folder / "stage2", folder / "lm", 32, 4)
 

@@ -5,12 +5,12 @@
         --repetitions 20 --profile                                         # a GPU, 8,192 source tokens a step
 
 All variants see the same number of tokens (plain T5 as many more source tokens as the others have prompt vectors), with
-the same optimiser, the Trainer's, and gradient clipping. As when training, CTR is not asked for a cache of keys and
+the same optimizer, the Trainer's, and gradient clipping. As when training, CTR is not asked for a cache of keys and
 values (`MultitaskTrainer`); for the others the model decides (`Seq2SeqTrainer`). Where the device's peak is known, model
 FLOPs utilisation (MFU) counts the products with weights, and neither attention's own products nor anything that is
 computed twice. Repetitions are interleaved; times are medians. On the CPU time is CPU time of this process, with one
 thread, which other processes disturb little. Memory is what a step needs beyond the weights: on CUDA the peak of the
-allocator; on the CPU, where there is no such count, bytes kept for the backward pass, gradients and optimiser state
+allocator; on the CPU, where there is no such count, bytes kept for the backward pass, gradients and optimizer state
 together.
 """
 
@@ -40,7 +40,7 @@ NUM_TASKS, CODE_LENGTH = 318, 10
 
 @dataclass
 class Variant:
-    """A model, its optimiser, and the batch that it is trained on."""
+    """A model, its optimizer, and the batch that it is trained on."""
 
     name: str
     model: nn.Module
@@ -52,7 +52,7 @@ class Variant:
     memory: int = 0
 
     def step(self, device: torch.device, dtype: torch.dtype) -> None:
-        """One optimiser step, as the Trainer does it."""
+        """One optimizer step, as the Trainer does it."""
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             loss = self.model(**self.batch, use_cache=self.use_cache).loss
         loss.backward()
@@ -129,7 +129,7 @@ def clock(device: torch.device) -> float:
 
 
 def memory_of_step(variant: Variant, device: torch.device, dtype: torch.dtype) -> int:
-    """Bytes beyond the weights; the optimiser's state exists already."""
+    """Bytes beyond the weights; the optimizer's state exists already."""
     if device.type == "cuda":
         before = sum(parameter.numel() * parameter.element_size() for parameter in variant.model.parameters())
         others = torch.cuda.memory_allocated(device) - before - optimizer_bytes(variant.optimizer)
@@ -192,7 +192,7 @@ def main(argv: list[str] | None = None) -> None:
     for variant in made:
         if args.compile:
             variant.model.compile()
-        variant.step(device, dtype)  # warms up, and makes the optimiser's state
+        variant.step(device, dtype)  # warms up, and makes the optimizer's state
         variant.memory = memory_of_step(variant, device, dtype)
     for _ in range(args.repetitions):
         for variant in made:

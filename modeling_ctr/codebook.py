@@ -135,7 +135,7 @@ class TaskCodebook(nn.Module):
 
     @without_autocast
     def queries(self, task_id: torch.Tensor) -> torch.Tensor:
-        """Map task ids `(B,)` to queries before quantisation `(B, N, c)`, float32."""
+        """Map task ids `(B,)` to queries before quantization `(B, N, c)`, float32."""
         return self.position_maps(self.task_embedding(task_id))
 
     @without_autocast

@@ -84,7 +84,7 @@ def convert_original_checkpoint(
 
 
 def write_original_checkpoint(model: CTRForConditionalGeneration, destination: str | Path, step: int = 0) -> None:
-    """Write `model` in the original's layout, as far as its `load_pretrained` reads it: no optimiser states.
+    """Write `model` in the original's layout, as far as its `load_pretrained` reads it: no optimizer states.
 
     Raises:
         ValueError: The language model is no T5 v1.1, the only kind that the original knows.

@@ -38,7 +38,7 @@ class CTRPreTrainedModel(TaskRegistry, PreTrainedModel):
     main_input_name = "input_ids"
     backbone_class: type[Any]  # the auto class of the language model
     supports_gradient_checkpointing = True
-    # The choice of codes must not depend on the language model's precision. Quantisers look at the first list.
+    # The choice of codes must not depend on the language model's precision. Quantizers look at the first list.
     _keep_in_fp32_modules = ["task_codebook"]
     _keep_in_fp32_modules_strict = ["task_embedding", "position_maps", "code_vectors", "prompt_decoder"]
     _supports_sdpa = True
@@ -58,7 +58,7 @@ class CTRPreTrainedModel(TaskRegistry, PreTrainedModel):
             prompt_dim=config.prompt_dim,
             commitment_cost=config.commitment_cost,
         )
-        # A buffer: no optimiser, no stage of training and no digest of the weights is to know of it.
+        # A buffer: no optimizer, no stage of training and no digest of the weights is to know of it.
         shape = (len(config.tuned_tasks), config.code_length, config.prompt_dim)
         self.register_buffer("tuned_prompts", torch.zeros(shape, dtype=torch.float32) if config.tuned_tasks else None)
         self.post_init()
@@ -67,7 +67,7 @@ class CTRPreTrainedModel(TaskRegistry, PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Apply the authors' initialisation, to our modules only: the language model initialises its own."""
+        """Apply the authors' initialization, to our modules only: the language model initializes its own."""
         codebook = self.task_codebook
         if module is codebook.task_embedding:
             init.normal_(module.weight)

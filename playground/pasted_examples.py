@@ -27,13 +27,13 @@ def parse_choices(text: str) -> list[str]:
     return choices
 
 
-def parse_examples(text: str, choices_text: str, labelled: bool) -> tuple[list[str], list[str], list[str] | None]:
-    """Read inputs, answer choices and (if labelled) answers of pasted examples.
+def parse_examples(text: str, choices_text: str, labeled: bool) -> tuple[list[str], list[str], list[str] | None]:
+    """Read inputs, answer choices and (if labeled) answers of pasted examples.
 
     Args:
-        text: A line per example: the input, and if labelled a tab and the answer (ignored where not needed).
-        choices_text: One choice per line; if labelled, it may be empty: then the choices are the answers given.
-        labelled: Whether every line must have an answer.
+        text: A line per example: the input, and if labeled a tab and the answer (ignored where not needed).
+        choices_text: One choice per line; if labeled, it may be empty: then the choices are the answers given.
+        labeled: Whether every line must have an answer.
 
     Raises:
         ValueError: What is wrong in which line, in one sentence.
@@ -47,11 +47,11 @@ def parse_examples(text: str, choices_text: str, labelled: bool) -> tuple[list[s
     inputs, answers = [], []
     for number, line in numbered:
         example, _, answer = (part.strip() for part in line.rpartition("\t")) if "\t" in line else (line, "", "")
-        if labelled and not (example and answer):
+        if labeled and not (example and answer):
             raise ValueError(f"Line {number} must be an input, a tab and its answer.")
         inputs.append(example)
         answers.append(answer)
-    if not labelled:
+    if not labeled:
         choices = parse_choices(choices_text)
         if not choices:
             raise ValueError("Code Ensemble votes between answer choices: give at least two, one per line.")

@@ -8,7 +8,7 @@ from tqdm.auto import tqdm
 from .results import ScoredCode
 from .trials import Trial
 
-# What is left is known only as long as no better code turns up, whose neighbours would have to be tried as well.
+# What is left is known only as long as no better code turns up, whose neighbors would have to be tried as well.
 BAR = "{l_bar}{bar}| {n_fmt} of at most {total_fmt} if none is better [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
 
 

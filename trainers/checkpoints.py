@@ -51,7 +51,7 @@ def describe_problem(checkpoint: str | Path) -> str | None:
     def has(*patterns: str) -> bool:
         return any(any(checkpoint.glob(pattern)) for pattern in patterns)
 
-    # DeepSpeed keeps the optimiser under global_step<n>, FSDP in optimizer.bin or optimizer_0.
+    # DeepSpeed keeps the optimizer under global_step<n>, FSDP in optimizer.bin or optimizer_0.
     for what, patterns in {
         "the weights": ("*.safetensors", "pytorch_model_fsdp*"),
         "the optimizer's state": ("optimizer.pt", "optimizer.bin", "optimizer_*", "global_step*"),

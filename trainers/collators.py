@@ -1,4 +1,4 @@
-"""Batches of tokenised examples, padded to the longest."""
+"""Batches of tokenized examples, padded to the longest."""
 
 import operator
 from collections.abc import Mapping, Sequence

@@ -18,13 +18,13 @@ def test_wrong_choices(text, message):
         parse_choices(text)
 
 
-def test_labelled_examples():
+def test_labeled_examples():
     text = "one two\tyes\n\n three\tfour \tno\n"
     assert parse_examples(text, "no\nyes", True) == (["one two", "three\tfour"], ["no", "yes"], ["yes", "no"])
     assert parse_examples(text, "", True)[1] == ["yes", "no"]
 
 
-def test_unlabelled_examples():
+def test_unlabeled_examples():
     text = "one two\n three\n"
     assert parse_examples(text, "no\nyes", False) == (["one two", "three"], ["no", "yes"], None)
 
@@ -34,7 +34,7 @@ def test_answers_are_dropped_where_none_are_needed():
 
 
 @pytest.mark.parametrize(
-    ("text", "choices", "labelled", "message"),
+    ("text", "choices", "labeled", "message"),
     [
         (" \n", "a\nb", True, "There are no examples"),
         ("x\ta\n\ny b", "a\nb", True, "Line 3 must be an input, a tab and its answer"),
@@ -45,9 +45,9 @@ def test_answers_are_dropped_where_none_are_needed():
         ("x\ny", "", False, "Code Ensemble votes between answer choices"),
     ],
 )
-def test_wrong_examples(text, choices, labelled, message):
+def test_wrong_examples(text, choices, labeled, message):
     with pytest.raises(ValueError, match=message):
-        parse_examples(text, choices, labelled)
+        parse_examples(text, choices, labeled)
 
 
 def test_more_than_people_paste_is_refused():
