@@ -14,8 +14,9 @@ import sys
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedTokenizerBase, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
+from command_line.asked_tasks import AskedTasks
 from command_line.checkpoints import load_model, load_tokenizer
 from command_line.errors import run_command
 from command_line.kept_arguments import keep_arguments
@@ -28,17 +29,8 @@ from evaluation.joining import join_reports
 from evaluation.score import Score
 from evaluation.terminal import print_table
 from modeling_ctr import CTRPreTrainedModel
-from run_arguments import parse_arguments
-from tasks import (
-    SHIPPED_TEMPLATES,
-    FeatureBuilder,
-    SplitRows,
-    Task,
-    check_tokenizer,
-    load_rows,
-    load_tasks,
-    select_tasks,
-)
+from run_arguments import Arguments, parse_arguments
+from tasks import FeatureBuilder, check_tokenizer
 from trainers import CTRTrainingArguments
 from trainers.hub import push_to_hub, save_for_hub
 from trainers.model_card import make_eval_result
@@ -49,7 +41,7 @@ logger = logging.getLogger("run_ctr")
 def main(argv: list[str] | None = None) -> None:
     """Run what the flags ask for: training, then searches and evaluation, then the report and the push."""
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
-    model_args, task_args, training_args = arguments.model, arguments.tasks, arguments.training
+    training_args = arguments.training
     start_logging(training_args.process_index == 0)
     set_seed(training_args.seed)
     output_dir = Path(training_args.output_dir)
@@ -58,31 +50,22 @@ def main(argv: list[str] | None = None) -> None:
         return
     with training_args.main_process_first():
         keep_arguments(output_dir, *arguments)
+    run(arguments, output_dir)
 
-    loaded: dict[str, SplitRows] = {}
 
-    def rows_of(task: Task) -> SplitRows:
-        if task.dataset not in loaded:
-            loaded[task.dataset] = load_rows(task.dataset, task.source, task_args.data_dir)
-        return loaded[task.dataset]
-
-    known = load_tasks(SHIPPED_TEMPLATES, *task_args.templates_dir)
-    train_tasks = select_tasks(known, task_args.train_tasks, task_args.data_dir)
-    names = [] if arguments.predicts_own else task_args.tasks
-    held_out = select_tasks(known, names, task_args.data_dir, held_out=True)
-    if arguments.files.makes_task:
-        task, loaded_rows = arguments.files.load_task()
-        loaded[task.dataset] = loaded_rows
-        held_out.append(task)
-    tokenizer = load_tokenizer(model_args)
+def run(arguments: Arguments, output_dir: Path) -> None:
+    """Load tasks and model, then train, search and judge, and predict, as far as it is asked for."""
+    task_args, training_args = arguments.tasks, arguments.training
+    tasks = AskedTasks(arguments)
+    tokenizer = load_tokenizer(arguments.model)
     # A training that an earlier run finished here is this run's as well, asked for again or not.
     trains = training_args.do_train or (output_dir / TRAINING_IS_FINISHED).is_file()
-    dtype = model_args.dtype
+    dtype = arguments.model.dtype
     if dtype == "auto" and arguments.trains_everything(trains):
         dtype = "float32"
-    model = load_model(model_args, train_tasks, trains, dtype)
-    trained = model.config.task_names if model_args.method == "ctr" else [task.name for task in train_tasks]
-    if known_already := set(trained) & {task.name for task in held_out}:
+    model = load_model(arguments.model, tasks.training, trains, dtype)
+    trained = model.config.task_names if arguments.model.method == "ctr" else [task.name for task in tasks.training]
+    if known_already := set(trained) & {task.name for task in tasks.held_out}:
         raise ValueError(f"'{min(known_already)}' is a training task and cannot be a held-out task as well.")
     check_tokenizer(tokenizer, model.get_input_embeddings().num_embeddings, not model.config.is_encoder_decoder)
     builder = FeatureBuilder(
@@ -92,37 +75,50 @@ def main(argv: list[str] | None = None) -> None:
         task_args.preprocessing_num_workers,
         decoder_only=not model.config.is_encoder_decoder,
     )
-
     if trains:
-        model = train(model, train_tasks, rows_of, builder, task_args, training_args)
-    if held_out:
+        model = train(model, tasks.training, tasks.load_rows, builder, task_args, training_args)
+    if tasks.held_out or training_args.do_predict:
         model = model.to(training_args.device)
         with mixed_precision(training_args):
-            scores = evaluate_held_out(
-                model,
-                held_out,
-                rows_of,
-                builder,
-                arguments.held_out,
-                output_dir,
-                search=arguments.search,
-                tuning=arguments.tuning,
-                do_eval=training_args.do_eval,
-                max_eval_samples=task_args.max_eval_samples,
-            )
-        if training_args.process_index == 0:
-            if scores:
-                print_table(scores, output_dir / "report.md")
-            if isinstance(model, CTRPreTrainedModel):
-                share(model, tokenizer, scores, training_args)
-    if training_args.do_predict:
-        model = model.to(training_args.device)
-        if arguments.predicts_own:
-            questions = get_own_questions(model, task_args.tasks, known, rows_of, arguments.files)
-        else:
-            questions = get_found_questions(model, held_out, rows_of, builder, arguments, output_dir)
-        with mixed_precision(training_args):
-            logger.info(f"Predictions are in {write_predictions(model, builder, questions, output_dir)}")
+            if tasks.held_out:
+                search_and_judge(model, tasks, builder, arguments, output_dir)
+            if training_args.do_predict:
+                predict(model, tasks, builder, arguments, output_dir)
+
+
+def search_and_judge(
+    model: PreTrainedModel, tasks: AskedTasks, builder: FeatureBuilder, arguments: Arguments, output_dir: Path
+) -> None:
+    """Run the methods on the held-out tasks, report what they are worth, and save the model with what they found."""
+    scores = evaluate_held_out(
+        model,
+        tasks.held_out,
+        tasks.load_rows,
+        builder,
+        arguments.held_out,
+        output_dir,
+        search=arguments.search,
+        tuning=arguments.tuning,
+        do_eval=arguments.training.do_eval,
+        max_eval_samples=arguments.tasks.max_eval_samples,
+    )
+    if arguments.training.process_index == 0:
+        if scores:
+            print_table(scores, output_dir / "report.md")
+        if isinstance(model, CTRPreTrainedModel):
+            share(model, builder.tokenizer, scores, arguments.training)
+
+
+def predict(
+    model: CTRPreTrainedModel, tasks: AskedTasks, builder: FeatureBuilder, arguments: Arguments, output_dir: Path
+) -> None:
+    """Answer rows with what was found for the held-out tasks, or with the tasks that the model knows already."""
+    if arguments.predicts_own:
+        names = arguments.tasks.tasks
+        questions = get_own_questions(model, names, tasks.known, tasks.load_rows, arguments.files)
+    else:
+        questions = get_found_questions(model, tasks.held_out, tasks.load_rows, builder, arguments, output_dir)
+    logger.info(f"Predictions are in {write_predictions(model, builder, questions, output_dir)}")
 
 
 def share(

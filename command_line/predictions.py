@@ -61,6 +61,7 @@ def write_predictions(
             builder.tokenizer,
             question.details.max_source_length or builder.max_source_length,
             question.details.max_target_length or builder.max_target_length,
+            decoder_only=builder.decoder_only,
         )
         _answer(model, digest, own_builder, question, parts[-1])
     if is_main_process():

@@ -8,6 +8,7 @@ import pytest
 import run_ctr
 from command_line import predictions
 from modeling_ctr import CTRForConditionalGeneration
+from prediction import TaskSolver
 
 # A semicolon for a comma, an umlaut in cp1252, a quote over two lines, rows without text or label, spaces.
 MESSY = 'id;review;stars\n0;"w20 w5\nw9";up\n1; w30 w6 ;down\n2;;up\n3;w20 w7;\n4;"w30 ""ö""";down \n'
@@ -73,6 +74,19 @@ def test_a_messy_file_is_searched_and_new_rows_are_answered(folder, caplog):
         assert line["probabilities"] == pytest.approx(before["probabilities"])
     model = CTRForConditionalGeneration.from_pretrained("out")
     assert model.task_details("reviews/review").labels == ["down", "up"]
+
+
+@pytest.mark.parametrize("kind", ["encoder-decoder", "decoder-only"])
+def test_the_answers_are_those_of_a_solver_in_python(folder, kind, tiny_causal_model):
+    if kind == "decoder-only":
+        tiny_causal_model().save_pretrained("ctr")
+    run(**SEARCH)
+    solver = TaskSolver.from_pretrained("out")
+    assert solver.classes_("reviews/review") == ["down", "up"]
+    found = solver.predict_proba(["w20 w8", "w30"], task="reviews/review", progress=False)
+    first, _, last = read()[1]
+    for row, line in zip(found.tolist(), (first, last), strict=True):
+        assert list(line["probabilities"].values()) == pytest.approx(row, abs=1e-6)
 
 
 def test_a_stopped_prediction_goes_on_where_it_was(folder, monkeypatch):
