@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast, T5Tokenizer
 from modeling_ctr import CTRConfig, CTRForCausalLM, CTRForConditionalGeneration, TaskDetails
 
 # As `tiny_t5_config` names them, and BART once more without scaled embeddings.
-FAMILIES = ("t5", "t5-v1.1", "mt5", "umt5", "bart", "bart-unscaled", "t5gemma", "t5gemma2")
+FAMILIES = ("t5", "t5-v1.1", "mt5", "umt5", "bart", "bart-unscaled", "t5gemma", "t5gemma2", "longt5")
 
 
 @pytest.fixture(scope="session")
