@@ -61,8 +61,9 @@ def task_from_files(
         test_file: See `validation_file`.
         text_columns: The columns of the input, in order; None takes `text`, or the only column that is no label.
         label_column: The column of the labels; None takes `label` where there is one.
-        answers: The answer choices: texts in the order of the labels (numbers by size, texts by the alphabet), or a
-            mapping from labels to texts, which may have labels that no training row has. None takes the labels.
+        answers: The answer choices: all labels, in any order and with those that no training row has; or other texts in
+            the order of the labels (numbers by size, texts by the alphabet); or a mapping from labels to texts, which
+            may have labels that no training row has. None takes the labels.
         free_form: The label column holds texts to generate, and there are no answer choices.
         name: Name of the data set; None takes that of the first file.
         sep: Separator of the fields of CSV files; None finds it out.
@@ -158,7 +159,9 @@ def _match_answers(
         texts = [str(label) for label in labels]
     else:
         texts = list(answers)
-        labels = labels or list(texts)
+        if {str(label) for label in labels} <= set(texts):  # the labels themselves, and more that no row has, or none
+            known = {str(label): label for label in labels}
+            labels = [known.get(text, text) for text in texts]
         if len(texts) != len(labels):
             raise DataError(
                 f"{len(texts)} answers are given, but there are {len(labels)} labels: {', '.join(map(str, labels))}."
