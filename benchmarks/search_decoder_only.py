@@ -27,7 +27,7 @@ from transformers import LlamaConfig
 
 from modeling_ctr import CTRConfig, CTRForCausalLM
 from search import CodeScorer
-from search.scoring.decoder_only import make_cache
+from search.scoring.causal_reading import make_cache
 
 SHAPES = {
     "tiny": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -147,7 +147,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
         "c_over_d": best["(c) ours, prefix"] / best["(d) ours, suffix"],
         "a_over_d": best["(a) one by one"] / best["(d) ours, suffix"],
     }
-    kept = scorer.prompt_scorer.reader.kept_bytes  # of the last, behind the text
+    kept = scorer.prompt_scorer.reader.texts.num_bytes  # of the last, behind the text
     print(
         f"  (d) takes {ratios['d_over_e']:.2f} x the time of (e), (c) {ratios['c_over_d']:.2f} x that of (d); kept texts: "
         f"{kept / 2**20:.1f} MiB; (c) and (a) differ by {worst:.2g} at most"

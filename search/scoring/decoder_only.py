@@ -5,25 +5,18 @@ from typing import Any, Literal, NamedTuple
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
-from modeling_ctr.check_backbone import check_causal_backbone, takes_argument
-from modeling_ctr.joined_inputs import (
-    get_position_ids,
-    get_prefix_place,
-    get_suffix_place,
-    join_inputs,
-    move_padding_to_front,
-)
+from modeling_ctr.check_backbone import check_causal_backbone
+from modeling_ctr.joined_inputs import get_prefix_place, get_suffix_place, join_inputs
 
+from .answer_packing import can_pack, score_packed
+from .causal_reading import make_cache, read_on
 from .examples import ScoredExamples
 from .pair_batches import MIN_FILL
 from .targets import Targets
+from .text_cache import TextCache, get_padded_texts
 
-# Keys and values of texts that are kept between calls, for prompts behind the text: bytes, at most.
-KEPT_BYTES = 2 << 30
 # A text that is read already takes memory and copying, but hardly any computing: so many of its tokens count as one.
 READ_TOKENS = 4
-
-Layers = list[tuple[torch.Tensor, torch.Tensor]]
 
 
 class Context(NamedTuple):
@@ -57,7 +50,7 @@ class DecoderOnlyReader:
         bos_token_id: The bos token, where there is one.
 
     Attributes:
-        kept_bytes (`int`): Memory of the keys and values that are kept.
+        texts ([`TextCache`]): Texts that were read already.
 
     Raises:
         ValueError: The language model is none that prompt vectors and caches can be used with; says why.
@@ -73,9 +66,8 @@ class DecoderOnlyReader:
         check_causal_backbone(language_model)
         self.language_model, self.examples = language_model, examples
         self.code_position, self.bos_token_id = code_position, bos_token_id
-        self._kept: dict[int, Layers] = {}  # by example, without padding
-        self.kept_bytes = 0
-        self._weights: list[tuple[int, int]] = []  # that they were computed with
+        self.texts = TextCache(language_model, examples)
+        self._packs = can_pack(language_model)
 
     def check_prompt_length(self, length: int) -> None:
         """Raise a ValueError where a prompt, the longest text and the longest target are too long for the positions."""
@@ -115,7 +107,11 @@ class DecoderOnlyReader:
         chosen = context.logits[pairs[:, None], torch.arange(shared + 1, device=device), first]
         values = chosen - context.logits.logsumexp(-1)[pairs]
         total = values.double().sum(1)
-        self._add_rest(total, context, pair, target, targets, shared + 1, token_budget)
+        if self._packs:
+            rest = (self.language_model, context.cache, context.mask, pair, target, targets, shared + 1, token_budget)
+            total = total + score_packed(*rest)
+        else:
+            self._add_rest(total, context, pair, target, targets, shared + 1, token_budget)
         return pair, slot, total
 
     def generate(
@@ -140,23 +136,23 @@ class DecoderOnlyReader:
     ) -> Context:
         """Read texts, prompts and the tokens `shared` by all answers."""
         if self._shares_texts(prompts.shape[1]):
-            cache, mask = self._recall_texts(example_ids, token_budget)
+            cache, mask = self.texts.recall(example_ids, token_budget)
             embeds = prompts[prompt_ids.to(prompts.device)].to(self.language_model.get_input_embeddings().weight.dtype)
             mask = torch.cat([mask, mask.new_ones(embeds.shape[:2])], dim=1)
         else:
-            cache = DynamicCache()  # without the config: one that drops what is outside of a window cannot be repeated
+            cache = make_cache([])
             embeds, mask = self._join(prompts, prompt_ids, example_ids)
         if len(shared):
             words = self.language_model.get_input_embeddings()(shared).expand(len(embeds), -1, -1)
             embeds = torch.cat([embeds, words.to(embeds.dtype)], dim=1)
             mask = torch.cat([mask, mask.new_ones(words.shape[:2])], dim=1)
-        return Context(cache, mask, self._forward(embeds, mask, cache, len(shared) + 1))
+        return Context(cache, mask, read_on(self.language_model, embeds, mask, cache, len(shared) + 1))
 
     def _join(
         self, prompts: torch.Tensor, prompt_ids: torch.LongTensor, example_ids: torch.LongTensor
     ) -> tuple[torch.Tensor, torch.LongTensor]:
         """Vectors `(pairs, prompt + text, width)` and their mask, padded in front."""
-        ids, mask = self._get_texts(example_ids)
+        ids, mask = get_padded_texts(self.examples, example_ids)
         words = self.language_model.get_input_embeddings()(ids)
         if prompts.shape[1] == 0:
             return words, mask
@@ -167,63 +163,6 @@ class DecoderOnlyReader:
         vectors = prompts[prompt_ids.to(prompts.device)].to(words.dtype)
         joined = join_inputs(vectors, words, mask, place)
         return joined.inputs_embeds, joined.attention_mask
-
-    def _get_texts(self, example_ids: torch.LongTensor) -> tuple[torch.LongTensor, torch.LongTensor]:
-        """Token ids and mask `(pairs, longest)`, padded in front."""
-        device = self.examples.inputs.device
-        lengths = self.examples.lengths[example_ids]
-        longest = int(lengths.max())
-        mask = (torch.arange(longest) < lengths[:, None]).long().to(device)
-        order = move_padding_to_front(mask)
-        ids = self.examples.inputs[example_ids.to(device), :longest]
-        return ids.gather(1, order), mask.gather(1, order)
-
-    def _recall_texts(self, example_ids: torch.LongTensor, token_budget: int) -> tuple[DynamicCache, torch.LongTensor]:
-        """Keys and values of the pairs' texts, padded in front, and their mask `(pairs, longest)`."""
-        distinct, of_pair = example_ids.unique(return_inverse=True)
-        texts = self._get_kept(distinct.tolist(), token_budget)
-        device = self.examples.inputs.device
-        lengths = self.examples.lengths[example_ids]
-        longest = int(lengths.max())
-        of_pair = of_pair.to(device)
-        layers = []
-        for parts in zip(*texts, strict=True):  # of one layer, by text
-            keys, values = (
-                torch.stack([torch.nn.functional.pad(t, (0, 0, longest - t.shape[-2], 0)) for t in tensors])
-                for tensors in zip(*parts, strict=True)
-            )
-            layers.append((keys[of_pair], values[of_pair]))
-        mask = (torch.arange(longest) >= longest - lengths[:, None]).long().to(device)
-        return make_cache(layers), mask
-
-    def _get_kept(self, examples: list[int], token_budget: int) -> list[Layers]:
-        """Keys and values of texts by layer, `(heads, length, size)` each; those not yet kept are read."""
-        weights = [
-            (id(weight), 0 if weight.is_inference() else weight._version)
-            for weight in self.language_model.parameters()
-        ]
-        if weights != self._weights:
-            self._kept, self.kept_bytes, self._weights = {}, 0, weights
-        found = {example: self._kept[example] for example in examples if example in self._kept}
-        missing = [example for example in examples if example not in found]
-        longest = int(self.examples.lengths[examples].max())
-        at_once = max(1, token_budget // longest)
-        for first in range(0, len(missing), at_once):
-            ids = torch.tensor(missing[first : first + at_once])
-            with torch.inference_mode(False), torch.no_grad():  # gradients by prompts may be asked for later on
-                tokens, mask = self._get_texts(ids)
-                cache = DynamicCache()
-                words = self.language_model.get_input_embeddings()(tokens.clone())
-                self._forward(words, mask.clone(), cache, 1)
-            for row, example in enumerate(ids.tolist()):
-                length = int(self.examples.lengths[example])
-                text = [tuple(t[row, :, -length:].clone() for t in layer[:2]) for layer in cache]
-                found[example] = text
-                size = sum(t.nbytes for layer in text for t in layer)
-                if self.kept_bytes + size <= KEPT_BYTES:
-                    self._kept[example] = text
-                    self.kept_bytes += size
-        return [found[example] for example in examples]
 
     # --------------------------------------------------------------------------------------------- the answers
 
@@ -255,34 +194,11 @@ class DecoderOnlyReader:
             cache = make_cache([(layer[0][pairs], layer[1][pairs]) for layer in layers])
             mask = torch.cat([context.mask[pairs], context.mask.new_ones(len(rows), steps)], dim=1)
             words = self.language_model.get_input_embeddings()(tokens[:, first - 1 : first - 1 + steps])
-            logits = self._forward(words, mask, cache, steps)
+            logits = read_on(self.language_model, words, mask, cache, steps)
             labels = tokens[:, first : first + steps]
             values = logits.gather(2, labels[..., None]).squeeze(-1) - logits.logsumexp(-1)
             counted = (torch.arange(steps) < (lengths[rows] - first)[:, None]).to(device)
             total[rows.to(device)] += values.double().masked_fill(~counted, 0.0).sum(1)
-
-    def _forward(
-        self, embeds: torch.Tensor, mask: torch.LongTensor, cache: DynamicCache, logits_to_keep: int
-    ) -> torch.Tensor:
-        """Read vectors `(rows, length, width)` behind what is in the cache; float32 logits of the last ones."""
-        options: dict[str, Any] = {}
-        if takes_argument(self.language_model, "position_ids"):
-            options["position_ids"] = get_position_ids(mask)[:, -embeds.shape[1] :]
-        if takes_argument(self.language_model, "logits_to_keep"):
-            options["logits_to_keep"] = logits_to_keep
-        outputs = self.language_model(
-            inputs_embeds=embeds, attention_mask=mask, past_key_values=cache, use_cache=True, **options
-        )
-        return outputs.logits[:, -logits_to_keep:].float()
-
-
-def make_cache(layers: Layers) -> DynamicCache:
-    """Make a cache that holds keys and values `(rows, heads, length, size)` as they are; its constructor would copy them."""
-    cache = DynamicCache()
-    for number, (keys, values) in enumerate(layers):
-        cache.update(keys[:, :, :0], values[:, :, :0], number)
-        cache.layers[number].keys, cache.layers[number].values = keys, values
-    return cache
 
 
 def count_shared_tokens(targets: Targets) -> int:

@@ -15,7 +15,7 @@ from search import (
     task_code_space,
     tune_prompt,
 )
-from search.scoring import decoder_only
+from search.scoring import text_cache
 from search.scoring.decoder_only import count_shared_tokens
 from search.scoring.targets import Targets
 
@@ -140,12 +140,14 @@ def test_kept_texts_are_bounded_and_forgotten_with_their_weights(tiny_causal_mod
     scorer = CodeScorer(model, rows)
     expected = scorer.choice_log_likelihoods(codes)
     reader = scorer.prompt_scorer.reader
-    assert set(reader._kept) == set(range(9))
-    assert reader.kept_bytes == sum(len(row["input_ids"]) for row in rows) * 2 * 2 * 8 * 4  # layers, keys and values
-    monkeypatch.setattr(decoder_only, "KEPT_BYTES", reader.kept_bytes // 2)
+    assert set(reader.texts.kept) == set(range(9))
+    assert (
+        reader.texts.num_bytes == sum(len(row["input_ids"]) for row in rows) * 2 * 2 * 8 * 4
+    )  # layers, keys and values
+    monkeypatch.setattr(text_cache, "KEPT_BYTES", reader.texts.num_bytes // 2)
     tight = CodeScorer(model, rows)
     torch.testing.assert_close(tight.choice_log_likelihoods(codes), expected, rtol=1e-5, atol=1e-5)
-    assert 0 < tight.prompt_scorer.reader.kept_bytes <= decoder_only.KEPT_BYTES
+    assert 0 < tight.prompt_scorer.reader.texts.num_bytes <= text_cache.KEPT_BYTES
     with torch.no_grad():
         model.backbone.model.layers[0].mlp.up_proj.weight.mul_(0.5)
     prompts = model.prompt_vectors(codes)
@@ -198,6 +200,25 @@ def test_searches_run_unchanged(models, tmp_path):
     start = model.prompt_vectors(torch.tensor([found.code]))[0].detach()
     record = tune_prompt(model, rows, start, steps=3, progress=False).record
     assert record.losses[0] == pytest.approx(found.loss, rel=1e-4) and record.losses[2] < record.losses[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "packs"),
+    [("llama", True), ("gpt2", True), ("gemma3_text", False), ("mistral", False), ("bloom", False)],
+)
+def test_answers_share_a_row_where_the_language_model_keeps_them_apart(tiny_causal_model, codes, kind, packs):
+    """Not behind a sliding window, nor where positions follow from the mask (ALiBi)."""
+    model, rows = tiny_causal_model(kind, code_position="suffix"), make_examples(4)
+    scorer = CodeScorer(model, rows, token_budget=100)
+    assert scorer.prompt_scorer.reader._packs == packs
+    scores, prompts = scorer.choice_log_likelihoods(codes), model.prompt_vectors(codes).detach()
+    for e, row in enumerate(rows):
+        expected = [compute_by_definition(model.backbone, row, c, prompts[1], "suffix") for c in row["choice_ids"]]
+        assert scores[1, e, : len(expected)].tolist() == pytest.approx(expected, abs=1e-4)
+    if packs:
+        scorer.prompt_scorer.reader._packs = False
+        one_by_one = scorer.prompt_scorer.choice_log_likelihoods(prompts)
+        torch.testing.assert_close(one_by_one, scores, rtol=1e-5, atol=1e-4)
 
 
 def test_shared_beginnings():
