@@ -22,7 +22,7 @@ class TaskDetails:
         max_source_length: Largest number of tokens of an input.
         max_target_length: Largest number of tokens of a target.
         temperature: Divisor of the answers' log-likelihoods that makes their softmax a calibrated probability.
-        prior: Share of each class that is expected, in the order of the classes.
+        prior: Shares, in the order of the classes, that the probabilities of the answers are divided by.
 
     Raises:
         ValueError: A value is out of its range, or the lists are not of one length; the message names the field.

@@ -35,8 +35,8 @@ def fit_calibration(scores: torch.Tensor, answers: torch.LongTensor, with_prior:
     """Fit a temperature, by the likelihood of the right answers, and a prior, by how often each answer is given.
 
     The prior makes the mean probability of each answer what its share among the right ones is (both with one row of
-    equal shares added, so that an answer that is never right keeps some); after it, one number is left to fit. As in Platt
-    (1999) each row is taken to be right in (n + 1) of (n + 2) cases: a few rows that are all right do not show certainty.
+    equal shares added, so that an answer that is never right keeps some). The logarithm of the temperature is taken to be
+    normal around 0: it stays near 1 where the rows tell little, as a few that are all right do.
 
     Args:
         scores: Log-likelihoods `(n, num_choices)` of rows that the prompt was not searched on, -inf where a row has fewer
@@ -52,14 +52,9 @@ def fit_calibration(scores: torch.Tensor, answers: torch.LongTensor, with_prior:
         ratio = given / due
         prior = (ratio / ratio.sum()).tolist()
 
-    there = scores.isfinite()
-    doubt = 1 / (len(scores) + 2)
-    share = torch.where(there, doubt / (there.sum(1, keepdim=True) - 1).clamp(min=1), 0.0).double()
-    share.scatter_(1, answers[:, None], 1 - doubt)
-
     def loss(log_temperature: float) -> float:
         values = Calibration(math.exp(log_temperature), prior).log_probabilities(scores)
-        return -(share * values.masked_fill(~there, 0.0)).sum(1).mean().item()
+        return -values.gather(1, answers[:, None]).sum().item() + log_temperature**2 / 2
 
     best = minimize_scalar(loss, bounds=(math.log(LOWEST), math.log(HIGHEST)), method="bounded")
     return Calibration(math.exp(best.x), prior)

@@ -45,10 +45,13 @@ def test_choices_that_are_not_there_stay_so():
     assert probabilities[0, 2] == 0 and torch.allclose(probabilities.sum(1), torch.ones(2).double())
 
 
-def test_a_few_rows_that_are_all_right_do_not_make_certain():
-    scores = torch.tensor([[3.0, 0.0], [0.0, 3.0]] * 8)
-    found = fit_calibration(scores, torch.tensor([0, 1] * 8))
-    assert found.log_probabilities(scores).exp().max() == pytest.approx(17 / 18, abs=1e-3)
+def test_a_few_rows_that_are_all_right_tell_little():
+    answers = torch.tensor([0, 1] * 8)
+    sure, unsure = torch.tensor([[9.0, 0.0], [0.0, 9.0]] * 8), torch.tensor([[0.5, 0.0], [0.0, 0.5]] * 8)
+    assert fit_calibration(sure, answers).temperature == pytest.approx(1, abs=0.05)
+    found = fit_calibration(unsure, answers)
+    assert 0.1 < found.temperature < 0.5  # surer than it was, not certain
+    assert found.log_probabilities(unsure).exp().max() < 0.99
 
 
 def test_without_calibration_probabilities_are_those_among_the_answers():
