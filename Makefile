@@ -11,7 +11,8 @@ export OMP_NUM_THREADS ?= 1
 
 # Where numbers of different kernels are compared: these must hold on processors that round otherwise, too.
 NUMERIC = $(addprefix tests/, modeling_ctr/test_modeling_ctr.py modeling_ctr/test_generation.py \
-	modeling_ctr/test_reference.py search/scoring/test_code_scorer.py search/test_prompt_tuning.py trainers/test_step.py)
+	modeling_ctr/test_modeling_ctr_causal.py modeling_ctr/test_encoder_decoders.py modeling_ctr/test_reference.py \
+	search/scoring/test_code_scorer.py search/test_prompt_tuning.py trainers/test_step.py)
 
 .PHONY: demo test test-avx2 test-oldest quality format clean
 

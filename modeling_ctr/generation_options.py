@@ -22,6 +22,22 @@ def merge_generation_config(
     return config, config.update(**kwargs)
 
 
+def take_text(
+    inputs: torch.Tensor | None, kwargs: dict[str, Any], config: GenerationConfig, device: torch.device
+) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+    """Take the text out of `generate`'s arguments: its ids or embeddings, and its mask, told by padding if not given.
+
+    Without a text there is the bos token, where the model has one, as transformers has it.
+    """
+    input_ids = kwargs.pop("input_ids", None) if inputs is None else inputs
+    inputs_embeds, mask = kwargs.pop("inputs_embeds", None), kwargs.pop("attention_mask", None)
+    if input_ids is None and inputs_embeds is None and config.bos_token_id is not None:
+        input_ids = torch.tensor([[config.bos_token_id]], device=device)
+    if mask is None and input_ids is not None:
+        mask = infer_mask(input_ids, config)
+    return input_ids, inputs_embeds, mask
+
+
 def infer_mask(input_ids: torch.Tensor, config: GenerationConfig) -> torch.Tensor:
     """Tell padding `(B, L)` from text by its token, as transformers does: not where that may be an end as well."""
     ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]

@@ -12,7 +12,7 @@ from transformers.utils import can_return_tuple
 from .answer_likelihoods import compute_answer_log_likelihoods
 from .check_inputs import check_token_ids, get_batch_size
 from .configuration_ctr import CTRConfig
-from .generation_options import infer_mask, merge_generation_config
+from .generation_options import merge_generation_config, take_text
 from .pretrained_ctr import CTRPreTrainedModel
 from .prompt_encoder import CTREncoder, prompt_attention_mask
 
@@ -145,13 +145,11 @@ class CTRForConditionalGeneration(CTRPreTrainedModel, GenerationMixin):
         """
         given = self._pop_checked_task(kwargs)
         config, kwargs = merge_generation_config(self.generation_config, generation_config, kwargs)
-        input_ids = inputs if inputs is not None else kwargs.pop("input_ids", None)
-        inputs_embeds, mask = kwargs.pop("inputs_embeds", None), kwargs.pop("attention_mask", None)
         encoder_outputs = kwargs.pop("encoder_outputs", None)
-        if encoder_outputs is None:
-            if input_ids is None and inputs_embeds is None and config.bos_token_id is not None:
-                input_ids = torch.tensor([[config.bos_token_id]], device=self.device)  # as transformers has it
-            mask = infer_mask(input_ids, config) if mask is None and input_ids is not None else mask
+        if encoder_outputs is not None:
+            input_ids, mask = inputs, kwargs.pop("attention_mask", None)
+        else:
+            input_ids, inputs_embeds, mask = take_text(inputs, kwargs, config, self.device)
             options = {name: True for name in ("output_attentions", "output_hidden_states") if getattr(config, name)}
             encoder_outputs = self.get_encoder()(
                 input_ids, mask, **given, inputs_embeds=inputs_embeds, task=task, **options

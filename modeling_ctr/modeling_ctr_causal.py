@@ -15,7 +15,7 @@ from transformers.utils import can_return_tuple, logging
 from .check_backbone import check_causal_backbone, takes_argument
 from .check_inputs import check_length, check_shapes, check_token_ids, get_batch_size
 from .configuration_ctr import CTRConfig
-from .generation_options import count_new_tokens, infer_mask, merge_generation_config
+from .generation_options import count_new_tokens, merge_generation_config, take_text
 from .joined_inputs import (
     JoinedInputs,
     append_answers,
@@ -182,13 +182,9 @@ class CTRForCausalLM(CTRPreTrainedModel, GenerationMixin):
             raise ValueError("`generate` starts from a text, not from `past_key_values`; give the whole text.")
         given = self._pop_checked_task(kwargs)
         config, kwargs = merge_generation_config(self.generation_config, generation_config, kwargs)
-        input_ids = inputs if inputs is not None else kwargs.pop("input_ids", None)
-        inputs_embeds, mask = kwargs.pop("inputs_embeds", None), kwargs.pop("attention_mask", None)
-        if input_ids is None and inputs_embeds is None and config.bos_token_id is not None:
-            input_ids = torch.tensor([[config.bos_token_id]], device=self.device)  # as transformers has it
+        input_ids, inputs_embeds, mask = take_text(inputs, kwargs, config, self.device)
         batch_size = get_batch_size(input_ids, inputs_embeds)
         prompt = self.task_prompt(batch_size, **given, task=task)
-        mask = infer_mask(input_ids, config) if mask is None and input_ids is not None else mask
         check_shapes((inputs_embeds if input_ids is None else input_ids).shape[:2], attention_mask=mask)
         if mask is not None:  # generation goes on where the row ends
             order = move_padding_to_front(mask)
