@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -64,15 +64,7 @@ def export_model(
     folder = Path(folder)
     if folder.exists() or folder.is_symlink():
         raise ValueError(f"'{folder}' exists already: choose another folder, or delete that one.")
-    if isinstance(model, CTRPreTrainedModel):
-        if tokenizer is None:
-            raise ValueError("A model that is loaded already needs its tokenizer, too: give `tokenizer`.")
-    else:
-        tokenizer = tokenizer or load_tokenizer(model, token=token, **hub_options)
-        with loading_errors(model):
-            config = CTRConfig.from_pretrained(model, token=token, **hub_options)
-        model_class = CTRForConditionalGeneration if config.is_encoder_decoder else CTRForCausalLM
-        model = model_class.from_pretrained(model, token=token, dtype="auto", **hub_options)
+    model, tokenizer = _load(model, tokenizer, token, hub_options)
     was_training = model.training
     try:
         plain, prefix_tokenizer, exported = _make_parts(model.eval(), tokenizer, tasks)
@@ -85,18 +77,41 @@ def export_model(
         exported.write(target)
         write_card(target, repo_id, exported, model)
 
+    _write_whole(folder, lambda aside: write(aside, push_to_hub or folder.resolve().name))
+    if push_to_hub is not None:
+        push_folder(folder, push_to_hub, private=private, token=token, commit_message="Upload exported CTR model")
+    return exported
+
+
+def _load(
+    model: CTRPreTrainedModel | str | os.PathLike,
+    tokenizer: PreTrainedTokenizerBase | None,
+    token: str | None,
+    hub_options: dict[str, Any],
+) -> tuple[CTRPreTrainedModel, PreTrainedTokenizerBase]:
+    """Load what is given by name."""
+    if isinstance(model, CTRPreTrainedModel):
+        if tokenizer is None:
+            raise ValueError("A model that is loaded already needs its tokenizer, too: give `tokenizer`.")
+        return model, tokenizer
+    tokenizer = tokenizer or load_tokenizer(model, token=token, **hub_options)
+    with loading_errors(model):
+        config = CTRConfig.from_pretrained(model, token=token, **hub_options)
+    model_class = CTRForConditionalGeneration if config.is_encoder_decoder else CTRForCausalLM
+    return model_class.from_pretrained(model, token=token, dtype="auto", **hub_options), tokenizer
+
+
+def _write_whole(folder: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a folder beside, which then gets its name; where it fails, nothing is left."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(mkdtemp(prefix=f".{folder.name[:80]}.", dir=folder.parent))
     try:
-        write(aside, push_to_hub or folder.resolve().name)
+        write(aside)
         aside.chmod(0o755)  # as mkdir has it; mkdtemp's is the owner's alone
         os.rename(aside, folder)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
-    if push_to_hub is not None:
-        push_folder(folder, push_to_hub, private=private, token=token, commit_message="Upload exported CTR model")
-    return exported
 
 
 def load_tokenizer(name_or_path: str | os.PathLike, **hub_options: Any) -> PreTrainedTokenizerBase:
