@@ -46,7 +46,7 @@ def run_command(main: Callable[[], None]) -> int:
 
 
 def one_line(error: BaseException) -> str:
-    """An error's message without its line ends."""
+    """Return an error's message without its line ends."""
     return " ".join(str(error).split()) or type(error).__name__
 
 

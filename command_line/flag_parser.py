@@ -24,7 +24,7 @@ class FlagParser(HfArgumentParser):
         self.types = {name: kind for each in kinds for name, kind in get_type_hints(each).items()}
 
     def parse(self, argv: list[str]) -> tuple[Any, ...]:
-        """The dataclasses, filled and checked by themselves.
+        """Fill the dataclasses, which check themselves.
 
         Raises:
             FlagError: The file is no such file, a flag is unknown or was removed, or has a wrong value.

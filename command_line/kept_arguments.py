@@ -50,7 +50,7 @@ def keep_arguments(output_dir: Path, *arguments: Any) -> None:
     if output_dir.exists() and not output_dir.is_dir():
         raise ValueError(f"`output_dir` is '{output_dir}', which is a file: name a folder.")
     path = output_dir / ARGUMENTS_NAME
-    before = _kept_arguments(path)
+    before = _load_kept_arguments(path)
     for name in sorted(set(before) & set(now) - FREE_ARGUMENTS):
         if not _is_same(name, before[name], now[name]):
             raise ValueError(
@@ -60,8 +60,8 @@ def keep_arguments(output_dir: Path, *arguments: Any) -> None:
     write_json(path, now)
 
 
-def _kept_arguments(path: Path) -> dict[str, Any]:
-    """What the earlier run's file says; nothing where there is none, or it is damaged: all it tells is told again."""
+def _load_kept_arguments(path: Path) -> dict[str, Any]:
+    """Load what the earlier run's file says; nothing where there is none, or it is damaged: all it tells is told again."""
     if not path.is_file():
         return {}
     try:

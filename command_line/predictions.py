@@ -108,7 +108,7 @@ def _answer(
 
 
 def _open(path: Path, header: dict[str, Any]) -> int:
-    """Number of answers that the file holds to the same question; without these it is begun anew."""
+    """Count the answers that the file holds to the same question; where there are none, begin it anew."""
     header = json.loads(json.dumps(header))
     lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
     whole = [line for line in lines if line.endswith(b"\n")]  # a killed run may leave half a line
@@ -125,7 +125,7 @@ def _open(path: Path, header: dict[str, Any]) -> int:
 
 
 def _get_fields(question: Question) -> Iterator[dict[str, Any]]:
-    """The fields of each row that the template shows."""
+    """Yield the fields of each row that the template shows."""
     shown, columns = sorted(question.task.template.fields), question.rows.column_names
     if missing := [name for name in shown if name not in columns]:
         raise DataError(
@@ -136,7 +136,7 @@ def _get_fields(question: Question) -> Iterator[dict[str, Any]]:
 
 
 def without_target(task: Task) -> Task:
-    """The task without what the template says about the right answer, which rows to predict do not know.
+    """Return the task without what the template says about the right answer, which rows to predict do not know.
 
     Where a block of the template goes from the input into the target, it stays as it is.
     """
@@ -152,7 +152,7 @@ def without_target(task: Task) -> Task:
 def _answer_chunk(
     model: CTRPreTrainedModel, builder: FeatureBuilder, question: Question, rows: list[dict[str, Any]]
 ) -> Iterator[dict[Any, float] | str | None]:
-    """Of each row the probability of each label, or the text written; None where there is nothing to answer."""
+    """Yield for each row the probability of each label, or the text written; None where there is nothing to answer."""
     task, details = question.task, question.details
     examples = [task.example(row, check_answer=False) for row in rows]
     asked = [
@@ -183,7 +183,7 @@ def _answer_chunk(
 
 
 def _make_line(question: Question, number: int, answer: dict[Any, float] | str | None) -> dict[str, Any]:
-    """What the files say about a row."""
+    """Make what the files say about a row."""
     row = question.rows[number]
     line = {_own_name(name): row.get(name, number) for name in get_id_columns(question)}
     line |= {"task": question.task.name, "method": question.method}
@@ -198,7 +198,7 @@ def _make_line(question: Question, number: int, answer: dict[Any, float] | str |
 
 
 def _own_name(column: str) -> str:
-    """A column of the rows by a name that is not one of ours."""
+    """Return a column's name, changed where it is one of ours."""
     return f"given_{column}" if column in (*OWN_COLUMNS, "probabilities") else column
 
 

@@ -135,7 +135,7 @@ def check_settings(
 
 
 def _word(parser: ArgumentParser, action: Action, value: Any) -> Any:
-    """A text as the flag takes it; anything else as it is."""
+    """Convert a text as the flag does; leave anything else as it is."""
     return parser._get_value(action, value) if isinstance(value, str) else value
 
 

@@ -88,7 +88,7 @@ def make_trainer(
     task_args: TaskArguments,
     args: CTRTrainingArguments,
 ) -> MultitaskTrainer:
-    """The trainer of a CTR model or of the baseline, with the mixture of its tasks."""
+    """Make the trainer of a CTR model or of the baseline, with the mixture of its tasks."""
     rows = {}
     for name, task in {task.dataset: task for task in tasks}.items():
         if task_args.streaming:
@@ -142,7 +142,7 @@ def reopen(output_dir: Path) -> None:
 def validation_set(
     tasks: list[Task], rows: Mapping[str, SplitRows], builder: FeatureBuilder, args: TaskArguments
 ) -> Dataset:
-    """Evaluation rows of the training tasks, to watch a training by; at most `max_eval_samples` of each.
+    """Make features of evaluation rows of the training tasks, to watch a training by; at most `max_eval_samples` of each.
 
     Tasks without a known answer among their rows are left out, with a warning.
     """
