@@ -227,7 +227,7 @@ def _branches(tree: np.ndarray, order: np.ndarray) -> list[list[tuple[float, flo
 def _height(rows: int) -> float:
     """Inches for a matrix of so many rows: less per row, the more there are."""
     if rows > MOST_NAMED_TASKS:
-        return 30
+        return 20
     return max(1.5, 0.2 * rows if rows <= MOST_NUMBERED_TASKS else 0.1 * rows + 8)
 
 

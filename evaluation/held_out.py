@@ -1,4 +1,4 @@
-"""All methods on all held-out data sets, for every few-shot seed, with a report after each."""
+"""All methods on all held-out data sets, for every few-shot seed, with a report as they come."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
