@@ -108,10 +108,11 @@ def _rows(path: Path, encoding: str | None) -> Iterator[dict[str, Any]]:
         if by_line and (second or _get_wrapped_rows(json.loads(first)) is None):
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    yield _checked(_parse(line, path, number), f"{path}, line {number}")
+                    yield _checked(_parse(line, path, number), line, f"{path}, line {number}")
         else:
-            for number, row in enumerate(_listed(_parse(file.read(), path)), 1):
-                yield _checked(row, f"{path}, entry {number}")
+            text = file.read()
+            for number, row in enumerate(_listed(_parse(text, path)), 1):
+                yield _checked(row, text, f"{path}, entry {number}")
 
 
 def _is_json(text: str) -> bool:
@@ -151,11 +152,13 @@ def _get_wrapped_rows(content: Any) -> list[Any] | None:
     return values[0] if all(isinstance(row, dict) for row in values[0]) else None
 
 
-def _checked(row: Any, where: str) -> dict[str, Any]:
+def _checked(row: Any, source: str, where: str) -> dict[str, Any]:
     if isinstance(row, str):  # as `datasets` reads a list of texts
         row = {"text": row}
     if not isinstance(row, dict):
         raise DataError(f'{where} is no row: it must be an object, such as {{"text": "..."}}, not {row!r:.100}.')
+    if "\\u" not in source:  # without an escape there is no half of a character
+        return row
     try:
         json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
