@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--num_texts", type=int, default=256)
     parser.add_argument("--num_loop_texts", type=int, default=16)
-    parser.add_argument("--token_budgets", type=int, nargs="+", default=[2048, 4096, 8192], help="Of bare batches.")
+    parser.add_argument("--token_budgets", type=int, nargs="+", default=[1024, 2048, 4096], help="Of bare batches.")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--output", type=Path, help="JSON file to write.")
     args = parser.parse_args()
