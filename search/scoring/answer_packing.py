@@ -10,7 +10,7 @@ from .targets import Targets
 
 
 def can_pack(language_model: PreTrainedModel) -> bool:
-    """Tell whether a language model takes a mask that keeps answers of one row from seeing each other.
+    """Tell whether a language model, in evaluation mode, takes a mask that keeps answers of a row from seeing each other.
 
     Not with a sliding window, which counts places in the row, nor without position ids. Otherwise it is tried out.
     """
@@ -26,8 +26,6 @@ def can_pack(language_model: PreTrainedModel) -> bool:
     weight = language_model.get_input_embeddings().weight
     ids = torch.linspace(1, weight.shape[0] - 1, 8, device=weight.device).long()
     targets = Targets.build([[ids[[3, 4, 5]].tolist(), ids[[3, 6, 7]].tolist()]], weight.device)
-    training = language_model.training
-    language_model.eval()
     try:
         with torch.no_grad():
             words, cache = language_model.get_input_embeddings(), DynamicCache()
@@ -41,8 +39,6 @@ def can_pack(language_model: PreTrainedModel) -> bool:
             ]
     except (TypeError, ValueError, RuntimeError, IndexError):
         return False
-    finally:
-        language_model.train(training)
     expected = [scores.gather(1, a[1:, None]).sum() for scores, a in zip(whole, targets.tokens, strict=True)]
     return torch.allclose(packed, torch.stack(expected).double(), rtol=0.02, atol=0.02)
 

@@ -11,6 +11,7 @@ from modeling_ctr.joined_inputs import get_prefix_place, get_suffix_place, join_
 from .answer_packing import can_pack, score_packed
 from .causal_reading import make_cache, read_on
 from .examples import ScoredExamples
+from .model_modes import evaluating
 from .pair_batches import MIN_FILL
 from .targets import Targets
 from .text_cache import TextCache, get_padded_texts
@@ -63,11 +64,12 @@ class DecoderOnlyReader:
         code_position: Literal["prefix", "suffix"] = "prefix",
         bos_token_id: int | None = None,
     ):
-        check_causal_backbone(language_model)
+        with evaluating(language_model):
+            check_causal_backbone(language_model)
+            self._packs = can_pack(language_model)
         self.language_model, self.examples = language_model, examples
         self.code_position, self.bos_token_id = code_position, bos_token_id
         self.texts = TextCache(language_model, examples)
-        self._packs = can_pack(language_model)
 
     def check_prompt_length(self, length: int) -> None:
         """Raise a ValueError where a prompt, the longest text and the longest target are too long for the positions."""

@@ -221,6 +221,14 @@ def test_answers_share_a_row_where_the_language_model_keeps_them_apart(tiny_caus
         torch.testing.assert_close(one_by_one, scores, rtol=1e-5, atol=1e-4)
 
 
+def test_the_mode_of_every_module_is_restored(tiny_causal_model, codes):
+    model = tiny_causal_model("llama").train()
+    model.backbone.model.layers[0].eval()
+    before = [module.training for module in model.modules()]
+    CodeScorer(model, make_examples(3)).choice_log_likelihoods(codes)
+    assert [module.training for module in model.modules()] == before
+
+
 def test_shared_beginnings():
     def count(*targets):
         return count_shared_tokens(Targets.build([list(targets)], torch.device("cpu")))
