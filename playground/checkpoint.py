@@ -10,7 +10,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from codebook_report.codebook import Codebook, load_checkpoint
-from modeling_ctr import CTRPreTrainedModel, save_task_code
+from modeling_ctr import CTRPreTrainedModel, TaskDetails, save_task_code
 from search import CodeScorer
 from tasks.tokenization import check_tokenizer, tokenize_answers, tokenize_openings
 
@@ -86,12 +86,12 @@ def nearest_task(model: CTRPreTrainedModel, code: Sequence[int]) -> str:
 
 
 def write_found_code(
-    checkpoint: Checkpoint, name: str, code: list[int], folder: Path, scores: dict[str, float]
+    checkpoint: Checkpoint, name: str, code: list[int], answers: list[str], folder: Path, scores: dict[str, float]
 ) -> Path:
     """Write a task code file for the found code; the model itself, which others use as well, does not learn the task."""
     model = copy.copy(checkpoint.model)  # the same weights
     model.config = copy.deepcopy(model.config)
-    model.add_task(name, code)
+    model.add_task(name, code, TaskDetails(answers=answers, labels=answers, max_source_length=MAX_SOURCE_LENGTH))
     path = folder / "task_code.json"
     save_task_code(model, name, path, scores=scores, checkpoint=checkpoint.name)
     return path

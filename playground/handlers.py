@@ -41,7 +41,8 @@ class Handlers:
 
     def choose(self, task: str) -> Outputs:
         """Return choices and code of a task; the choices stay where none are known."""
-        _, choices = demo_example(task)
+        answers = self.checkpoint.model.task_details(task).answers
+        choices = "\n".join(answers) if answers else demo_example(task)[1]
         return choices or gr.skip(), *self.get_code(task)
 
     def answer(self, text: str, choices_text: str, *code: float) -> Outputs:
@@ -81,7 +82,7 @@ class Handlers:
             scores = {"few_shot_accuracy": float(scorer.accuracies([code]))} if answers else {}
             table = gr.update(value=[list(row) for row in zip(*columns.values(), strict=True)], headers=list(columns))
             with tempfile.TemporaryDirectory() as folder:  # gradio takes a copy
-                path = write_found_code(self.checkpoint, name, code, Path(folder), scores)
+                path = write_found_code(self.checkpoint, name, code, choices, Path(folder), scores)
                 file = gr.update(value=str(path), interactive=True)
                 yield status, figure, " ".join(map(str, code)), table, file, gr.update(interactive=True), code, course
         except ValueError as error:

@@ -56,8 +56,8 @@ def test_nearest_task(checkpoint):
 
 
 def test_the_file_of_a_found_code(checkpoint, tmp_path):
-    path = write_found_code(checkpoint, "new", [1, 2, 3, 4], tmp_path, {"few_shot_accuracy": 0.5})
+    path = write_found_code(checkpoint, "new", [1, 2, 3, 4], CHOICES, tmp_path, {"few_shot_accuracy": 0.5})
     saved = load_task_code(path)
     assert (saved.name, saved.code, saved.checkpoint) == ("new", [1, 2, 3, 4], "tiny")
-    assert saved.scores == {"few_shot_accuracy": 0.5}
+    assert saved.scores == {"few_shot_accuracy": 0.5} and saved.details.answers == CHOICES
     assert "new" not in checkpoint.model.task_names

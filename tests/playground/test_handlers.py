@@ -5,6 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from codebook_report.search_course import SearchCourse
+from modeling_ctr import TaskDetails
+from playground.checkpoint import Checkpoint
 
 gr = pytest.importorskip("gradio", reason="the app needs gradio: pip install -e .[app]")
 
@@ -61,3 +63,11 @@ def test_reports(handlers, monkeypatch):
     assert handlers.report(courses[0], [courses[0]]) == (gr.skip(), gr.skip())  # it is there already
     kept = [value for value in vars(handlers).values() if isinstance(value, str)]
     assert kept == ["report 1"]
+
+
+def test_a_chosen_task_brings_its_answers(tiny_ctr_model, tiny_tokenizer):
+    model = tiny_ctr_model()
+    model.add_task("stars", [1, 2, 3, 4], TaskDetails(answers=["w7", "w8 w9"]))
+    handlers = Handlers(Checkpoint(model, tiny_tokenizer, "tiny"))
+    assert handlers.choose("stars") == ("w7\nw8 w9", 1, 2, 3, 4)
+    assert handlers.choose("ag_news") == (gr.skip(), *handlers.get_code("ag_news"))  # whose answers are not known
