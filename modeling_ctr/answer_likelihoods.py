@@ -89,5 +89,5 @@ def get_decoder_start_token(language_model: PreTrainedModel) -> int:
     label = torch.zeros(1, 1, dtype=torch.long)
     try:
         return int(language_model.prepare_decoder_input_ids_from_labels(label)[0, 0])
-    except ValueError:  # T5 configs may leave it out: decoding starts with padding
+    except (AttributeError, ValueError):  # T5 configs may leave it out: decoding starts with padding
         return language_model.config.pad_token_id
