@@ -11,7 +11,7 @@ from .features import FeatureBuilder
 from .few_shot import FewShotSplit, assert_disjoint, few_shot_split
 from .file_task import load_file_rows, task_from_files
 from .labeled_rows import has_answer, sample_rows, select_tasks_with_answers
-from .named_mixtures import T0_HELD_OUT, T0_TRAINING, expand_mixtures
+from .mixtures import T0_HELD_OUT, T0_TRAINING, expand_mixtures
 from .task import PROMPTED_TEMPLATES, SHIPPED_TEMPLATES, Example, Task, load_tasks, select_tasks
 from .template import Template
 from .template_file import load_template_file

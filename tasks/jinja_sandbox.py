@@ -5,6 +5,7 @@ not "None"; `choice` and `random` draw from a generator seeded by the row; a fie
 (`zip`, `range`) or like a method of a mapping (`items`, `values`) is the field.
 """
 
+import inspect
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 
 import jinja2
 from jinja2 import nodes, pass_context
-from jinja2.runtime import StrictUndefined, Undefined
+from jinja2.runtime import StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 from jinja2.utils import missing
 
@@ -84,7 +85,7 @@ class _Environment(SandboxedEnvironment):
 def _finalize(value: Any) -> Any:
     if is_missing(value):
         return ""
-    if callable(value) and not isinstance(value, Undefined):
+    if inspect.isroutine(value) or isinstance(value, type):
         raise TemplateError(f"it shows the function {getattr(value, '__name__', value)!r}; has the row such a field?")
     return check_size(value)
 

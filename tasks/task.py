@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from .data_source import DataSource, get_data_source
 from .errors import TemplateError
-from .named_mixtures import expand_mixtures, mixture_names
+from .mixtures import expand_mixtures, mixture_names
 from .p3 import PREFIX as P3
 from .p3 import get_p3_source, get_p3_template
 from .template import Template
@@ -157,7 +157,7 @@ def _find_template_files(folder: Path) -> list[Path]:
 def select_tasks(
     tasks: Mapping[str, Task], names: Sequence[str], data_dir: str | Path | None = None, held_out: bool = False
 ) -> list[Task]:
-    """Picks tasks by full name, all of a data set by its name, those of a mixture (`tasks.named_mixtures`), or P3's
+    """Picks tasks by full name, all of a data set by its name, those of a mixture (`tasks.mixtures`), or P3's
     (`P3/<subset>`, see `tasks.p3`).
 
     The name of a data set stands for its tasks of the place that was given last to `load_tasks` and has some; those of

@@ -7,7 +7,7 @@ from jinja2 import nodes
 
 from tasks.data import load_rows
 from tasks.jinja_sandbox import parse_jinja
-from tasks.named_mixtures import T0_HELD_OUT, T0_TRAINING, expand_mixtures
+from tasks.mixtures import T0_HELD_OUT, T0_TRAINING, expand_mixtures
 from tasks.task import load_tasks, select_tasks
 
 

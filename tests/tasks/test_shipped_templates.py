@@ -9,7 +9,7 @@ from jinja2 import nodes
 from jinja2.sandbox import SandboxedEnvironment
 
 from tasks.data import load_rows
-from tasks.named_mixtures import T0_HELD_OUT, T0_TRAINING
+from tasks.mixtures import T0_HELD_OUT, T0_TRAINING
 from tasks.task import load_tasks
 
 MAIN = [

@@ -1,6 +1,6 @@
 import pytest
 
-from tasks.named_mixtures import T0_HELD_OUT, T0_TRAINING
+from tasks.mixtures import T0_HELD_OUT, T0_TRAINING
 from tasks.task import Example, Task, load_tasks, select_tasks
 from tasks.template import Template, TemplateError
 

@@ -1,6 +1,6 @@
 import pytest
 
-from tasks.named_mixtures import T0_HELD_OUT, T0_TRAINING, expand_mixtures
+from tasks.mixtures import T0_HELD_OUT, T0_TRAINING, expand_mixtures
 from tasks.scenes import HELD_OUT_TASKS, TRAINING_TASKS, write_scenes
 from tasks.task import load_tasks, select_tasks
 
