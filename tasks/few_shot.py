@@ -4,7 +4,7 @@ Classes are the positions of the gold answer among the choices, counted on the r
 evaluation rows. Every class gets `ceil(num_shots / classes)` examples; where that makes more than `num_shots` (33 for
 32 shots of three classes, which the paper's own code leaves so), one example each of randomly chosen classes is dropped
 again, so that a draw has exactly `num_shots` examples and methods compared at 32 examples have 32. `exact=False` keeps
-the surplus. Tasks without choices, and tasks whose rows differ in their number of choices, are drawn from at random.
+the surplus. Where there are just `num_shots` labelled rows, all are taken, whatever their classes. Tasks without choices, and tasks whose rows differ in their number of choices, are drawn from at random.
 """
 
 import math
@@ -113,6 +113,9 @@ def _draw(task: Task, rows: Dataset, taken: set[str], num_shots: int, seed: int,
         return generator.sample(candidates, num_shots)
 
     num_classes = numbers_of_choices.pop()
+    num_labelled = sum(map(len, by_class.values()))
+    if num_labelled == num_shots:  # such as a file of just the examples that one has labelled
+        return generator.sample([index for indices in by_class.values() for index in indices], num_shots)
     if num_shots < num_classes:
         logger.warning(
             f"Task {task.name!r}: {num_shots} few-shot examples for {num_classes} answers leave {num_classes - num_shots} "
@@ -128,6 +131,7 @@ def _draw(task: Task, rows: Dataset, taken: set[str], num_shots: int, seed: int,
             text = f" ({min(choice_lists)[answer]!r})" if len(choice_lists) == 1 else ""
             fewest = min(len(by_class.get(each, ())) for each in range(num_classes))
             advice = f"ask for fewer shots, {fewest * num_classes} at most" if fewest else _LABEL_OR_LEAVE_OUT
+            advice += f"; all {num_labelled} labelled rows are taken with num_shots {num_labelled}"
             raise DataError(
                 f"Task {task.name!r}: {count} few-shot examples of answer {answer}{text} are asked for, but only "
                 f"{available} labelled training rows of it are not among the evaluation inputs; {advice}."

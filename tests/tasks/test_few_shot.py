@@ -53,6 +53,13 @@ def test_too_few_rows_of_a_class():
         few_shot_split(KINDS, ROWS, num_shots=39)
 
 
+def test_just_the_labelled_rows_that_there_are_are_all_taken():
+    rows = split_rows(dataset([0] * 7 + [1] * 2 + [2] * 3))
+    assert sorted(few_shot_split(KINDS, rows, num_shots=12).train["label"]) == rows.train["label"][:]
+    with pytest.raises(DataError, match="6 at most; all 12 labelled rows are taken with num_shots 12"):
+        few_shot_split(KINDS, rows, num_shots=11)
+
+
 def test_unlabelled_rows_and_repeated_inputs_are_not_drawn():
     task = Task(
         "a/t", "a", Template("t", "{{text}} ||| {% if label >= 0 %}{{answer_choices[label]}}{% endif %}", "x ||| y")
