@@ -1,6 +1,7 @@
 """Prompt vectors as a peft adapter, and where they may start."""
 
 import os
+import shutil
 from pathlib import Path
 
 import torch
@@ -31,19 +32,29 @@ def save_prompt_adapter(vectors: torch.Tensor, model: PreTrainedModel, folder: s
     `PeftModel.from_pretrained(language_model, folder)` loads it, where `language_model` is the one that the vectors
     were tuned for: `model.backbone` of a CTR model. peft puts vectors in front of all else, so that with a decoder-only
     model texts must do without a bos token there; and where the vectors stand behind the text, only
-    [`load_prompt_adapter`] reads them: peft's config is left out.
+    [`load_prompt_adapter`] reads them: peft's config is left out. Files are written aside first: an adapter that was
+    there stays whole until the new one is.
     """
     if not is_main_process():
         return
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({ADAPTER_TENSOR: vectors.detach().float().cpu().contiguous()}, folder / ADAPTER_WEIGHTS)
-    if getattr(model.config, "code_position", "prefix") == "suffix":
-        return
+    aside = folder / ".new"  # one name, so that what a killed run left is written over by the next
+    aside.mkdir(parents=True, exist_ok=True)
+    try:
+        if getattr(model.config, "code_position", "prefix") == "prefix":
+            _get_peft_config(vectors, model).save_pretrained(str(aside))
+        save_file({ADAPTER_TENSOR: vectors.detach().float().cpu().contiguous()}, aside / ADAPTER_WEIGHTS)
+        for file in sorted(aside.iterdir()):  # the config, then the weights: who finds weights finds all
+            os.replace(file, folder / file.name)
+    finally:
+        shutil.rmtree(aside)
+
+
+def _get_peft_config(vectors: torch.Tensor, model: PreTrainedModel) -> PromptTuningConfig:
     language_model = get_language_model(model)
     text_config = language_model.config.get_text_config()
     is_encoder_decoder = language_model.config.is_encoder_decoder
-    config = PromptTuningConfig(
+    return PromptTuningConfig(
         task_type=TaskType.SEQ_2_SEQ_LM if is_encoder_decoder else TaskType.CAUSAL_LM,
         num_virtual_tokens=len(vectors),
         token_dim=vectors.shape[1],
@@ -53,7 +64,6 @@ def save_prompt_adapter(vectors: torch.Tensor, model: PreTrainedModel, folder: s
         base_model_name_or_path=public_name(model.name_or_path),
         inference_mode=True,
     )
-    config.save_pretrained(str(folder))
 
 
 def load_prompt_adapter(folder: str | os.PathLike) -> torch.Tensor:

@@ -27,11 +27,12 @@ def make_model(text_config=None, seed=0, **kwargs):
     return model
 
 
-def bart_config():
+def bart_config(**fields):
     return BartConfig(
         vocab_size=64, d_model=16, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2,
         decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, max_position_embeddings=64,
         decoder_start_token_id=2, pad_token_id=0, bos_token_id=2, eos_token_id=EOS, forced_eos_token_id=None,
+        **fields,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import random
 import pytest
 import torch
 from peft import PeftModel
-from transformers import T5Config, T5ForConditionalGeneration
+from transformers import AutoModelForSeq2SeqLM, T5Config, T5ForConditionalGeneration
 
 from search import (
     OBJECTIVES,
@@ -228,6 +228,50 @@ def test_peft_loads_it_as_any_adapter(text_config, examples, tmp_path):
         with torch.no_grad():
             out = loaded(input_ids=ids, attention_mask=torch.ones_like(ids), labels=torch.tensor([row["labels"]]))
         assert out.loss.item() * len(row["labels"]) == pytest.approx(loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("text_config", [None, bart_config(scale_embedding=True)], ids=["t5", "bart"])
+@pytest.mark.parametrize("task", ["code", "tuned"])
+@torch.no_grad()
+def test_peft_answers_alone_as_the_task_does(text_config, task, tmp_path):
+    """From files only: the plain language model's, and the adapter's."""
+    model = make_model(text_config).eval()
+    model.add_task("code", [1, 2, 3])
+    model.add_tuned_task("tuned", torch.randn(3, model.config.prompt_dim))
+    save_prompt_adapter(model.get_task_vectors(task), model, tmp_path / "adapter")
+    model.backbone.save_pretrained(tmp_path / "plain")
+    plain = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "plain").eval()
+    begin = torch.tensor([[model.config.decoder_start_token_id, 5, 9]]).expand(2, -1)
+    inputs = {"input_ids": torch.tensor([[5, 9, 30, 1], [7, 1, 0, 0]])}
+    inputs["attention_mask"] = (inputs["input_ids"] != 0).long()
+    without = plain(**inputs, decoder_input_ids=begin).logits
+    loaded = PeftModel.from_pretrained(plain, tmp_path / "adapter").eval()
+    logits = model(**inputs, task=task, decoder_input_ids=begin).logits
+    theirs = loaded(**inputs, decoder_input_ids=begin).logits
+    torch.testing.assert_close(theirs, logits, rtol=1e-5, atol=1e-5)
+    assert (without - logits).abs().max() > 1e-3  # the prompt matters
+    for beams in (1, 3):
+        ours = model.generate(**inputs, task=task, num_beams=beams, max_new_tokens=6)
+        assert loaded.generate(**inputs, num_beams=beams, max_new_tokens=6).tolist() == ours.tolist()
+
+
+def test_an_adapter_that_cannot_be_written_leaves_the_old_one(start, tmp_path, monkeypatch):
+    model = make_model()
+    save_prompt_adapter(start, model, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(before) == {"adapter_config.json", prompt_adapter.ADAPTER_WEIGHTS}
+
+    def save_half(tensors, path):
+        path.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(prompt_adapter, "save_file", save_half)
+    with pytest.raises(OSError, match="No space left"):
+        save_prompt_adapter(start[:2] + 1, model, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    monkeypatch.undo()
+    save_prompt_adapter(start[:2] + 1, model, tmp_path)
+    assert torch.equal(load_prompt_adapter(tmp_path), start[:2] + 1) and len(list(tmp_path.iterdir())) == 2
 
 
 def test_an_adapter_names_no_folder_of_its_author(start, tmp_path):
