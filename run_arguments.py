@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from command_line.errors import FlagError
-from command_line.flag_checks import check_flags
+from command_line.flag_checks import check_flags, check_output_dir
 from command_line.flag_parser import FlagParser, require_at_least, require_text
 from command_line.task_files import FileArguments
 from evaluation.settings import HeldOutSettings, TuningSettings
@@ -157,7 +157,9 @@ class Arguments(NamedTuple):
 
 def make_parser() -> FlagParser:
     """Make the parser of all flags."""
-    return FlagParser(*Arguments.__annotations__.values())
+    parser = FlagParser(*Arguments.__annotations__.values())
+    parser.set_defaults(output_dir="")  # of None, transformers makes a folder that nobody asked for
+    return parser
 
 
 def parse_arguments(argv: list[str]) -> Arguments:
@@ -168,6 +170,8 @@ def parse_arguments(argv: list[str]) -> Arguments:
             not go together.
     """
     arguments = Arguments(*make_parser().parse(argv))
-    if not arguments.report.do_report:
+    if arguments.report.do_report:
+        check_output_dir(arguments)
+    else:
         check_flags(arguments)
     return arguments

@@ -20,10 +20,17 @@ def check_flags(arguments: "Arguments") -> None:
     """
     if arguments.model.model_name_or_path is None:
         raise FlagError("Say which model to start from: `--model_name_or_path`.")
+    check_output_dir(arguments)
     _check_method(arguments)
     _check_precision(arguments)
     _check_training(arguments)
     _check_work(arguments)
+
+
+def check_output_dir(arguments: "Arguments") -> None:
+    """Raise a FlagError where no folder is named for the results."""
+    if not arguments.training.output_dir.strip():
+        raise FlagError("`--output_dir` is empty or missing: name a folder for the results.")
 
 
 def _check_method(arguments: "Arguments") -> None:
@@ -60,10 +67,8 @@ def _check_precision(arguments: "Arguments") -> None:
 
 
 def _check_training(arguments: "Arguments") -> None:
-    """Raise a FlagError where training, or where it goes, is not told."""
+    """Raise a FlagError where it is not told what to train on, or where to push it."""
     tasks, training = arguments.tasks, arguments.training
-    if not training.output_dir.strip():
-        raise FlagError("`--output_dir` is empty: name a folder.")
     if training.push_to_hub and training.hub_model_id is not None:
         try:
             validate_repo_id(training.hub_model_id)
