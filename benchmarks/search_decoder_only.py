@@ -22,21 +22,13 @@ import platform
 
 import torch
 import transformers
+from causal_shapes import SHAPES, make_llama_config
 from search_throughput import make_examples, timed
-from transformers import LlamaConfig
 
 from modeling_ctr import CTRConfig, CTRForCausalLM
 from search import CodeScorer
 from search.scoring.causal_reading import make_cache
 
-SHAPES = {
-    "tiny": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
-             "num_key_value_heads": 2, "vocab_size": 512},
-    "small": {"hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 8, "num_attention_heads": 4,
-              "num_key_value_heads": 2, "vocab_size": 32000},
-    "smollm": {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
-               "num_key_value_heads": 3, "vocab_size": 49152},
-}  # fmt: skip
 POSITIONS = ("prefix", "suffix")
 
 
@@ -45,7 +37,7 @@ def make_models(arguments: argparse.Namespace) -> dict[str, CTRForCausalLM]:
     made = {}
     for position in POSITIONS:
         torch.manual_seed(0)
-        text_config = LlamaConfig(**SHAPES[arguments.shape], tie_word_embeddings=True, bos_token_id=None)
+        text_config = make_llama_config(arguments.shape)
         model = CTRForCausalLM(CTRConfig(text_config=text_config, num_tasks=30, code_position=position))
         made[position] = model.to(arguments.device, getattr(torch, arguments.dtype)).eval()
     return made

@@ -3,6 +3,7 @@
     python benchmarks/training_step.py                                     # CPU, T5-small's shape
     python benchmarks/training_step.py --device cuda --shape large --dtype bfloat16 --batch_size 32 --source_length 246 \
         --repetitions 20 --profile                                         # a GPU, 8,192 source tokens a step
+    python benchmarks/training_step.py --decoder_only                      # a small Llama; codes before and behind the text
 
 All variants see the same number of tokens (plain T5 as many more source tokens as the others have prompt vectors), with
 the same optimizer, the Trainer's, and gradient clipping. As when training, CTR is not asked for a cache of keys and
@@ -12,113 +13,28 @@ computed twice. Repetitions are interleaved; times are medians. On the CPU time 
 thread, which other processes disturb little. Memory is what a step needs beyond the weights: on CUDA the peak of the
 allocator; on the CPU, where there is no such count, bytes kept for the backward pass, gradients and optimizer state
 together.
+
+A decoder-only model reads text, code and answer as one row; its loss is on the answer alone. CTR computes logits where
+the answer is, as its trainer has it; the others, whose loss takes as many logits as tokens, compute them everywhere, and
+the products that this saves are left out of CTR's MFU.
 """
 
 import argparse
+import json
 import platform
 import statistics
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 
+import causal_shapes
+import t5_shapes
 import torch
-from peft import MultitaskPromptTuningConfig, PromptTuningConfig, TaskType, get_peft_model
-from t5_shapes import SHAPES, make_t5_config
-from torch import nn
 from torch.profiler import ProfilerActivity, profile
-from transformers import T5ForConditionalGeneration
+from training_variants import CODE_LENGTH, Variant, get_variants
 
-from modeling_ctr import CTRConfig, CTRForConditionalGeneration
-from trainers import CTRTrainingArguments, freeze_for_stage
-from trainers.optimization import get_parameter_groups
-from trainers.throughput import count_batch_flops, count_token_flops, get_peak_flops
-
-NUM_TASKS, CODE_LENGTH = 318, 10
-
-
-@dataclass
-class Variant:
-    """A model, its optimizer, and the batch that it is trained on."""
-
-    name: str
-    model: nn.Module
-    batch: dict[str, torch.Tensor]
-    optimizer: torch.optim.Optimizer
-    prompt_length: int = CODE_LENGTH
-    use_cache: bool | None = None
-    seconds: list[float] = field(default_factory=list)
-    memory: int = 0
-
-    def step(self, device: torch.device, dtype: torch.dtype) -> None:
-        """One optimizer step, as the Trainer does it."""
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            loss = self.model(**self.batch, use_cache=self.use_cache).loss
-        loss.backward()
-        nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.grad is not None], 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-
-
-def variants(args: argparse.Namespace, device: torch.device) -> list[tuple[str, Callable[[], Variant]]]:
-    """Names, and what makes each."""
-    generator = torch.Generator().manual_seed(0)
-
-    def batch(source_length: int, **tasks: torch.Tensor) -> dict[str, torch.Tensor]:
-        shape = (args.batch_size, source_length)
-        tensors = {
-            "input_ids": torch.randint(2, 32000, shape, generator=generator),
-            "attention_mask": torch.ones(shape, dtype=torch.long),
-            "labels": torch.randint(2, 32000, (args.batch_size, args.target_length), generator=generator),
-            **tasks,
-        }
-        return {name: tensor.to(device) for name, tensor in tensors.items()}
-
-    tasks = torch.randint(0, NUM_TASKS, (args.batch_size,), generator=generator)
-
-    def adamw(parameters) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(parameters, lr=1e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
-
-    def plain() -> Variant:
-        model = T5ForConditionalGeneration(make_t5_config(args.shape)).to(device).train()
-        longer = batch(args.source_length + CODE_LENGTH)
-        return Variant("plain T5", model, longer, adamw(model.parameters()), prompt_length=0)
-
-    def ctr(stage: int) -> Variant:
-        config = CTRConfig(text_config=make_t5_config(args.shape), num_tasks=NUM_TASKS, code_length=CODE_LENGTH)
-        model = CTRForConditionalGeneration(config).to(device).train()
-        settings = CTRTrainingArguments(stage=stage, report_to="none")
-        freeze_for_stage(model, settings)
-        if stage == 1 and args.dtype == "bfloat16":
-            model.backbone.to(torch.bfloat16)
-        decayed = {name for name, parameter in model.named_parameters() if parameter.dim() > 1}
-        groups = get_parameter_groups(model, settings, decayed)
-        tasked = batch(args.source_length, task_id=tasks)
-        return Variant(f"CTR stage {stage}", model, tasked, adamw(groups), use_cache=False)
-
-    def peft(name: str, config) -> Variant:
-        model = T5ForConditionalGeneration(make_t5_config(args.shape)).to(device)
-        if args.dtype == "bfloat16":
-            model.to(torch.bfloat16)
-        model = get_peft_model(model, config).train()
-        extra = {"task_ids": tasks} if isinstance(config, MultitaskPromptTuningConfig) else {}
-        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        return Variant(name, model, batch(args.source_length, **extra), adamw(parameters))
-
-    common = {"task_type": TaskType.SEQ_2_SEQ_LM, "num_virtual_tokens": CODE_LENGTH}
-    return [
-        ("plain T5", plain),
-        ("CTR stage 2", lambda: ctr(2)),
-        ("CTR stage 1", lambda: ctr(1)),
-        ("peft prompt tuning", lambda: peft("peft prompt tuning", PromptTuningConfig(**common))),
-        (
-            "peft multitask prompt tuning",
-            lambda: peft(
-                "peft multitask prompt tuning", MultitaskPromptTuningConfig(num_tasks=NUM_TASKS, num_ranks=1, **common)
-            ),
-        ),
-    ]
+from trainers.throughput import get_peak_flops
 
 
 def clock(device: torch.device) -> float:
@@ -171,9 +87,12 @@ def print_profile(variant: Variant, device: torch.device, dtype: torch.dtype) ->
     print(profiled.key_averages().table(sort_by=f"self_{unit}_time_total", row_limit=20, max_name_column_width=80))
 
 
-def main(argv: list[str] | None = None) -> None:
+def get_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", choices=SHAPES, default="small")
+    parser.add_argument("--decoder_only", action="store_true", help="Llama's shapes instead of T5's")
+    parser.add_argument(
+        "--shape", choices=[*t5_shapes.SHAPES, *causal_shapes.SHAPES.keys() - t5_shapes.SHAPES.keys()], default="small"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--batch_size", type=int, default=4)
@@ -182,13 +101,17 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--repetitions", type=int, default=7)
     parser.add_argument("--compile", action="store_true", help="all variants with torch.compile")
     parser.add_argument("--profile", action="store_true", help="print where the time of a step goes, of every variant")
+    parser.add_argument("--output", type=Path, help="write the numbers there as JSON")
     args = parser.parse_args(argv)
-    warnings.simplefilter("ignore")
-    device, dtype = torch.device(args.device), getattr(torch, args.dtype)
-    torch.manual_seed(0)
-    torch.set_num_threads(1)
+    shapes = (causal_shapes if args.decoder_only else t5_shapes).SHAPES
+    if args.shape not in shapes:
+        parser.error(f"--shape {args.shape} is of the other kind of language model; choose from {', '.join(shapes)}.")
+    return args
 
-    made = [make() for _, make in variants(args, device)]
+
+def measure(args: argparse.Namespace, device: torch.device, dtype: torch.dtype) -> list[Variant]:
+    """Make all variants and run them in turn."""
+    made = [make() for make in get_variants(args, device)]
     for variant in made:
         if args.compile:
             variant.model.compile()
@@ -199,31 +122,58 @@ def main(argv: list[str] | None = None) -> None:
             start = clock(device)
             variant.step(device, dtype)
             variant.seconds.append(clock(device) - start)
+    return made
 
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU, 1 thread"
-    print(
-        f"T5-{args.shape} shape, {args.dtype}, {args.batch_size} x ({args.source_length} + {CODE_LENGTH}) source and"
-    )
-    print(f"{args.target_length} target tokens; {name}; torch {version('torch')}, ", end="")
-    print(f"transformers {version('transformers')}, peft {version('peft')}", end="")
-    print(f"{', compiled' if args.compile else ''}; medians of {args.repetitions}\n")
-    peak = get_peak_flops(device)
-    utilisation = ("", "") if peak is None else (" MFU |", "---|")
-    print("| | seconds a step (min to max) | time / plain T5 | MiB beyond the weights | memory / plain T5 |", end="")
-    print(f"{utilisation[0]}\n|---|---|---|---|---|{utilisation[1]}")
-    base = made[0]
-    base_seconds = statistics.median(base.seconds)
+
+def get_numbers(made: list[Variant], peak: float | None) -> dict[str, dict[str, object]]:
+    """Return seconds, memory and, where the device's `peak` is known, utilisation, by the variants' names."""
+    numbers: dict[str, dict[str, object]] = {}
     for variant in made:
         seconds = statistics.median(variant.seconds)
+        numbers[variant.name] = {
+            "seconds": seconds,
+            "all_seconds": variant.seconds,
+            "time_ratio": seconds / statistics.median(made[0].seconds),
+            "bytes": variant.memory,
+            "memory_ratio": variant.memory / made[0].memory,
+            "mfu": None if peak is None else variant.count_flops() / seconds / peak,
+        }
+    return numbers
+
+
+def print_table(args: argparse.Namespace, machine: str, numbers: dict[str, dict]) -> None:
+    kind = "Llama" if args.decoder_only else "T5"
+    print(
+        f"{kind}-{args.shape} shape, {args.dtype}, {args.batch_size} x ({args.source_length} + {CODE_LENGTH}) source and"
+    )
+    print(f"{args.target_length} target tokens; {machine}; torch {version('torch')}, ", end="")
+    print(f"transformers {version('transformers')}, peft {version('peft')}", end="")
+    print(f"{', compiled' if args.compile else ''}; medians of {args.repetitions}\n")
+    base = next(iter(numbers))
+    with_mfu = numbers[base]["mfu"] is not None
+    print(f"| | seconds a step (min to max) | time / {base} | MiB beyond the weights | memory / {base} |", end="")
+    print(" MFU |\n|---|---|---|---|---|---|" if with_mfu else "\n|---|---|---|---|---|")
+    for name, found in numbers.items():
         print(
-            f"| {variant.name} | {seconds:.3f} ({min(variant.seconds):.3f} to {max(variant.seconds):.3f}) "
-            f"| {seconds / base_seconds:.3f} | {variant.memory / 2**20:.0f} | {variant.memory / base.memory:.3f} |",
-            end="",
+            f"| {name} | {found['seconds']:.3f} ({min(found['all_seconds']):.3f} to {max(found['all_seconds']):.3f}) "
+            f"| {found['time_ratio']:.3f} | {found['bytes'] / 2**20:.0f} | {found['memory_ratio']:.3f} |"
+            + (f" {found['mfu']:.1%} |" if with_mfu else "")
         )
-        if peak is not None:
-            flops = count_batch_flops(variant.batch, *count_token_flops(variant.model), variant.prompt_length)
-            print(f" {flops / seconds / peak:.1%} |", end="")
-        print()
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = get_arguments(argv)
+    warnings.simplefilter("ignore")
+    device, dtype = torch.device(args.device), getattr(torch, args.dtype)
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    made = measure(args, device, dtype)
+    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU, 1 thread"
+    numbers = get_numbers(made, get_peak_flops(device))
+    print_table(args, machine, numbers)
+    if args.output:
+        found = {"arguments": vars(args) | {"output": str(args.output)}, "machine": machine, "variants": numbers}
+        args.output.write_text(json.dumps(found, indent=1))
     if args.profile:
         for variant in made:
             print_profile(variant, device, dtype)
