@@ -4,6 +4,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from .auto_ctr import get_model_class, load_model
 from .configuration_ctr import CTRConfig
+from .find_task_codes import find_task_codes
 from .modeling_ctr import CTRForConditionalGeneration, CTROutput
 from .modeling_ctr_causal import CTRCausalOutput, CTRForCausalLM
 from .pretrained_ctr import CTRPreTrainedModel
@@ -30,6 +31,7 @@ __all__ = [
     "CTRPreTrainedModel",
     "TaskCode",
     "TaskDetails",
+    "find_task_codes",
     "get_model_class",
     "load_model",
     "load_task_code",

@@ -129,6 +129,8 @@ def push_task_code(
 ) -> str:
     """Push the code of a trained or added task to a Hub repository of its own, for `model.load_task(repo_id)`.
 
+    Its card names the checkpoint as the base model where that is a name on the Hub, by which [`find_task_codes`] finds it.
+
     Args:
         model: The CTR model.
         task: Name of the task.

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # for type checkers and editors, which follow no lookup at ru
     from modeling_ctr import CTRForCausalLM as CTRForCausalLM
     from modeling_ctr import CTRForConditionalGeneration as CTRForConditionalGeneration
     from modeling_ctr import TaskDetails as TaskDetails
+    from modeling_ctr import find_task_codes as find_task_codes
     from modeling_ctr import load_task_code as load_task_code
     from modeling_ctr import push_task_code as push_task_code
     from modeling_ctr import save_task_code as save_task_code
@@ -44,6 +45,7 @@ _MODULES = {
     "CTRForCausalLM": "modeling_ctr",
     "CTRForConditionalGeneration": "modeling_ctr",
     "TaskDetails": "modeling_ctr",
+    "find_task_codes": "modeling_ctr",
     "load_task_code": "modeling_ctr",
     "push_task_code": "modeling_ctr",
     "save_task_code": "modeling_ctr",

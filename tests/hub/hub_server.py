@@ -276,7 +276,36 @@ class _Handler(BaseHTTPRequestHandler):
         repository = self._readable(repo_id)
         commit = self._commit_of(repository, revision)
         siblings = [{"rfilename": path} for path in repository.commits[commit]]
-        return 200, {}, {"id": repo_id, "sha": commit, "private": repository.private, "siblings": siblings, "tags": []}
+        about = {"id": repo_id, "sha": commit, "private": repository.private, "tags": self._tags(repository)}
+        return 200, {}, about | {"siblings": siblings}
+
+    def _list_models(self, body: bytes):
+        """Those that the user may read, with all of the tags that `filter` asks for."""
+        user, asked = self._user(), parse_qs(urlsplit(self.path).query)
+        models = []
+        for repo_id, repository in self.hub.repositories.items():
+            if repo_id.startswith(("spaces/", "datasets/")):
+                continue
+            owner = repo_id.split("/")[0]
+            if (
+                repository.private
+                and (user is None or user.name != owner)
+                or owner not in asked.get("author", [owner])
+            ):
+                continue
+            tags = self._tags(repository)
+            if set(asked.get("filter", [])) <= set(tags):
+                models.append({"id": repo_id, "modelId": repo_id, "private": repository.private, "tags": tags})
+        return 200, {}, models
+
+    def _tags(self, repository: Repository) -> list[str]:
+        """What the card's metadata say, as the Hub makes tags of them."""
+        card = repository.commits[repository.branches["main"]].get("README.md")
+        match = card and re.match(r"---\n(.*?)\n---\n", self.hub.blobs[card].decode(), re.DOTALL)
+        metadata = yaml.safe_load(match.group(1)) if match else {}
+        base = metadata.get("base_model", [])
+        bases = [base] if isinstance(base, str) else base
+        return [*metadata.get("tags", []), *(f"base_model:{name}" for name in bases)]
 
     def _tree(self, body: bytes, repo_id: str, revision: str, folder: str | None = None):
         repository = self._readable(repo_id)
@@ -320,6 +349,7 @@ REPO = "(?P<repo_id>(spaces/|datasets/)?[^/]+/[^/]+)"  # in the addresses of fil
 API_REPO = "(?P<repo_id>(models|spaces|datasets)/[^/]+/[^/]+)"
 ROUTES = [
     ("POST", "/api/repos/create", _Handler._create),
+    ("GET", "/api/models", _Handler._list_models),
     ("POST", "/api/validate-yaml", _Handler._validate_yaml),
     ("POST", f"/api/{API_REPO}/variables", _Handler._set_variable),
     ("POST", f"/api/{API_REPO}/branch/(?P<branch>[^/]+)", _Handler._create_branch),

@@ -12,7 +12,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "sharing.md"
 @pytest.mark.slow
 def test_every_block_runs(hub, author, reader, saved, tmp_path):
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     names = {"saved": saved, "folder": str(tmp_path)}
     # The author's model of the first block: one that does not know what is added to it.
     start = """
@@ -30,6 +30,7 @@ AutoTokenizer.from_pretrained(saved).save_pretrained("out/stage2")
     by_readers = [block for block in blocks if "trust_remote_code" in block]
     author(start + "\n".join(by_author), WRITE, **names)
     assert set(hub.repositories) == {"me/ctr-large", "me/rte-code"} and (tmp_path / "rte.json").is_file()
+    assert "['me/rte-code']" in author.output  # found by the model's name
     for block in by_readers:
         reader(block, WRITE)
     assert (tmp_path / "out/rte-adapter/adapter_model.safetensors").is_file()

@@ -17,6 +17,7 @@ READ_MODEL = """
 from transformers import AutoModelForSeq2SeqLM
 model = AutoModelForSeq2SeqLM.from_pretrained(saved, trust_remote_code=True)
 """
+FIND_CODES = "from modeling_ctr import find_task_codes\nvalue = find_task_codes(model_name, **options)\n"
 LOAD_TASK = "task = model.load_task(source, **options)\nvalue = [task.name, model.get_task_code(task.name).tolist()]\n"
 
 
@@ -95,3 +96,32 @@ def test_a_code_that_cannot_be_pushed_says_why(hub, author, saved):
     hub.faults.append(("POST", "/commit/", "hang up"))
     assert fails(author, "OSError", PUSH_CODE, WRITE, **names).startswith(f"{start}the Hub cannot be reached")
     assert hub.files("me/rte-code") == {}
+
+
+@pytest.mark.slow
+def test_codes_are_found_by_the_models_name(hub, push_code, author, saved, load):
+    def find(model_name="me/ctr", token=None, **options):
+        return author(FIND_CODES, token, model_name=model_name, options=options)
+
+    assert find() == []
+    push_code(checkpoint="me/ctr")
+    for repo_id, checkpoint, private in (
+        ("me/private-code", "me/ctr", True),
+        ("me/code-of-another", "me/ctr-large", False),
+        ("me/code-of-a-folder", "ctr", False),
+    ):
+        code = PUSH_CODE.replace("me/rte-code", repo_id)
+        author(code, WRITE, saved=saved, options={"checkpoint": checkpoint, "private": private})
+    # A fine-tuned model names its base, too, but is no code.
+    author("from huggingface_hub import HfApi, ModelCard\nHfApi().create_repo('me/tuned')\n"
+           "ModelCard('---\\nbase_model: me/ctr\\ntags: [ctr]\\n---\\n').push_to_hub('me/tuned')", WRITE)  # fmt: skip
+    assert find() == find(token=OTHER) == ["me/rte-code"]
+    assert find(token=READ) == ["me/private-code", "me/rte-code"]
+    assert find(author="other") == [] and find(author="me") == ["me/rte-code"]
+    assert find("me/ctr-large") == ["me/code-of-another"]
+    assert load(find()[0]) == ["new", [1, 0, 7, 3]]
+    message = fails(author, "ValueError", FIND_CODES, model_name="ctr", options={})
+    assert message == "'ctr' is no name of a model on the Hub (user/name), by which task codes are found."
+    hub.faults.append(("GET", "/api/models", 500))
+    message = fails(author, "OSError", FIND_CODES, model_name="me/ctr", options={})
+    assert message.startswith("Looking for task codes of 'me/ctr' failed: the Hub has a fault of its own (500)")
