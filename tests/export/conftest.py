@@ -12,6 +12,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast, T5Tokenizer
 
 from modeling_ctr import CTRConfig, CTRForCausalLM, CTRForConditionalGeneration, TaskDetails
+from search import CodeScorer
 
 # As `tiny_t5_config` names them, and BART once more without scaled embeddings.
 FAMILIES = ("t5", "t5-v1.1", "mt5", "umt5", "bart", "bart-unscaled", "t5gemma", "t5gemma2", "longt5")
@@ -98,3 +99,21 @@ def checkpoint(ctr_model, tmp_path_factory) -> Callable[[str], Path]:
         return folders[family]
 
     return save
+
+
+@pytest.fixture(scope="session")
+def searched() -> Callable[..., torch.Tensor]:
+    """`searched(model, texts, answers, tasks)`: log-likelihoods as searches see them, `(texts, answers)`, given ids."""
+
+    def score(model, texts, answers, tasks) -> torch.Tensor:
+        scorer = CodeScorer(model, [{"input_ids": ids, "choice_ids": answers} for ids in texts])
+        rows = []
+        for i, task in enumerate(tasks):
+            if task in model.config.tuned_tasks:  # has no code
+                scores = scorer.prompt_scorer.choice_log_likelihoods(model.get_task_vectors(task)[None])
+            else:
+                scores = scorer.choice_log_likelihoods([model.get_task_code(task).tolist()])
+            rows.append(scores[0, i])
+        return torch.stack(rows).float()
+
+    return score

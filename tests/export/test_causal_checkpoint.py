@@ -2,17 +2,33 @@
 
 import pytest
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from export import export_model, load_exported_tasks
 
 TEXTS = [["news", "A text, with words."], ["found <b>", "no"], ["tuned", "What is it"], ["mood", "(x) - 3.5"]]
 
+ANSWERS = [" yes", " no, never", "W"]
+
+
+@torch.no_grad()
+def rank(plain, tokenizer, exported, answers):
+    """Log-likelihood of each answer to each text, one at a time, over the tokens that may be answers."""
+    scores = []
+    for task, text in TEXTS:
+        asked = tokenizer(exported.join(task, text))["input_ids"]
+        for answer in answers:
+            ids = tokenizer(exported.target_start + answer, add_special_tokens=False)["input_ids"]
+            logits = plain(torch.tensor([asked + ids])).logits[0, len(asked) - 1 : -1, : exported.vocab_size]
+            scores.append(logits.log_softmax(-1).gather(1, torch.tensor(ids)[:, None]).sum())
+    return torch.stack(scores).view(len(TEXTS), len(answers))
+
 
 @pytest.mark.parametrize("position", ["prefix", "suffix"])
 @pytest.mark.parametrize("family", ["llama", "gemma3_text", "gemma2", "gpt2", "opt", "qwen3"])
 @torch.no_grad()
-def test_an_exported_decoder_answers_the_same(family, position, causal_model, tmp_path):
+def test_an_exported_decoder_answers_the_same(family, position, causal_model, searched, tmp_path):
     model, tokenizer = causal_model(family, position)
     for part in (model, tokenizer):
         part.save_pretrained(tmp_path / "ctr")
@@ -32,6 +48,14 @@ def test_an_exported_decoder_answers_the_same(family, position, causal_model, tm
         ours = model.generate(**inputs, task=tasks, num_beams=beams, max_new_tokens=6)
         theirs = plain.generate(**written, num_beams=beams, max_new_tokens=6)
         assert theirs[:, written["input_ids"].shape[1] :].tolist() == ours[:, inputs["input_ids"].shape[1] :].tolist()
+
+    ranks = rank(plain, after, exported, ANSWERS)
+    answers = [tokenizer(answer, add_special_tokens=False)["input_ids"] for answer in ANSWERS]
+    choices = pad_sequence([torch.tensor(ids) for ids in answers], batch_first=True, padding_value=-100)
+    ours = model.choice_log_likelihoods(**inputs, choice_ids=choices.expand(len(TEXTS), -1, -1), task=tasks)
+    torch.testing.assert_close(ranks, ours, rtol=1e-5, atol=1e-4)
+    texts = [tokenizer(text)["input_ids"] for _, text in TEXTS]
+    torch.testing.assert_close(ranks, searched(model, texts, answers, tasks), rtol=1e-5, atol=1e-4)
 
 
 def test_the_code_of_a_decoder_is_never_cut(causal_model, tmp_path):

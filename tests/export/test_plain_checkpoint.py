@@ -118,8 +118,12 @@ def likelihoods(ours):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_answers_are_ranked_the_same(family, likelihoods, theirs):
-    torch.testing.assert_close(torch.tensor(theirs[family]["ranks"]), likelihoods(family), rtol=1e-5, atol=1e-4)
+def test_answers_are_ranked_the_same(family, likelihoods, searched, ours, theirs):
+    ranks = torch.tensor(theirs[family]["ranks"])
+    torch.testing.assert_close(ranks, likelihoods(family), rtol=1e-5, atol=1e-4)
+    model, tokenizer, _, tasks = ours(family)
+    texts, answers = ([tokenizer(text)["input_ids"] for text in side] for side in ([t for _, t in TEXTS], ANSWERS))
+    torch.testing.assert_close(ranks, searched(model, texts, answers, tasks), rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("family", IN_CTRANSLATE2)
