@@ -106,7 +106,8 @@ def search_and_judge(
         if scores:
             print_table(scores, output_dir / "report.md")
         if isinstance(model, CTRPreTrainedModel):
-            share(model, builder.tokenizer, scores, arguments.training)
+            splits = {task.dataset: tasks.load_rows(task).evaluation_split for task in tasks.held_out}
+            share(model, builder.tokenizer, scores, splits, arguments.training)
 
 
 def predict(
@@ -125,11 +126,13 @@ def share(
     model: CTRPreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     scores: list[Score],
+    splits: dict[str, str],
     args: CTRTrainingArguments,
 ) -> None:
-    """Save the model with the codes found for held-out tasks and what they scored, and push it where asked to."""
+    """Save the model with the codes found for held-out tasks and what they scored on these splits, and push it where
+    asked to."""
     results = [
-        make_eval_result(f"{s.task}, {s.template}", s.accuracy, s.method, dataset=s.task)
+        make_eval_result(f"{s.task}, {s.template}", s.accuracy, s.method, dataset=s.task, split=splits[s.task])
         for s in scores
         if s.accuracy is not None
     ]

@@ -239,7 +239,7 @@ class TaskSolver:
             folder: A folder, made if there is none.
             **card: Facts for the card, see `trainers.model_card.write_model_card`.
         """
-        save_for_hub(self.model, self.tokenizer, folder, **card)
+        save_for_hub(self.model, self.tokenizer, folder, **self._get_example() | card)
 
     def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
         """Push model, tasks, tokenizer and model card in one commit; see `trainers.hub.push_to_hub`.
@@ -250,7 +250,7 @@ class TaskSolver:
         Raises:
             OSError: The Hub did not take it; the repository is as it was before.
         """
-        return push_to_hub(self.model, self.tokenizer, repo_id, **kwargs)
+        return push_to_hub(self.model, self.tokenizer, repo_id, **self._get_example() | kwargs)
 
     def copy(self) -> "TaskSolver":
         """A solver with the same weights, not copied, and tasks of its own from now on."""
@@ -267,6 +267,10 @@ class TaskSolver:
         else:
             self.model.add_task(name, prompt.code, details)
         self._last_task = name
+
+    def _get_example(self) -> dict[str, Any]:
+        """Get what the card says about its example: the task learned last, where it is still there."""
+        return {"example_task": self._last_task} if self._last_task in self.model.task_names else {}
 
     def _probabilities(
         self,

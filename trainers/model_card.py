@@ -15,6 +15,8 @@ from transformers.training_args import OptimizerNames
 from modeling_ctr import CTRPreTrainedModel
 from modeling_ctr.checkpoint_name import is_repo_id
 from safe_files import write_text
+from tasks import Template, TemplateError
+from tasks.template import ANSWER_CHOICES
 from trainers.codebook_statistics import compute_code_statistics
 
 CARD_NAME = "README.md"
@@ -102,6 +104,7 @@ def write_model_card(
     datasets: str | list[str] | None = None,
     base_model: str | None = None,
     task_codes: torch.LongTensor | None = None,
+    example_task: str | None = None,
 ) -> Path:
     """Write the model card into `output_dir`, as `README.md`.
 
@@ -118,6 +121,7 @@ def write_model_card(
         base_model: The language model behind it on the Hub; by default, where it was loaded from.
         task_codes: The training tasks' codes, `(num_tasks, code_length)`; by default, as the weights give them, which
             one process alone cannot tell where they are spread over several.
+        example_task: Name of the task that the snippets ask; by default the one added or tuned last, else the first.
 
     Returns:
         The card's path.
@@ -126,6 +130,7 @@ def write_model_card(
     repo_id = repo_id or Path(output_dir).resolve().name
     backbone = base_model or model.config.text_config.name_or_path
     codes = model.task_codes() if task_codes is None else task_codes
+    example_task = example_task or model.task_names[-1 if len(model.task_names) > model.config.num_tasks else 0]
     data = ModelCardData(
         model_name=repo_id.split("/")[-1],
         base_model=backbone if is_repo_id(backbone) else None,
@@ -151,11 +156,37 @@ def write_model_card(
         ],
         # In the snippets: Python literals.
         repo_literal=repr(repo_id),
-        task_literal=_printable(repr(model.task_names[0])),
-        code_literal=repr(codes[0].tolist()),
+        task_literal=_printable(repr(example_task)),
+        code_literal=repr(_example_code(model, codes, example_task)),
+        **_solver_facts(model, example_task),
     )
     write_text(path, str(card))
     return path
+
+
+def _example_code(model: CTRPreTrainedModel, codes: torch.LongTensor, task: str) -> list[int]:
+    """Return the code of the task in the snippets; of the first training task where it has none, but tuned vectors."""
+    config = model.config
+    if task in config.added_task_codes:
+        return list(config.added_task_codes[task])
+    return codes[config.task_names.index(task) if task in config.task_names else 0].tolist()
+
+
+def _solver_facts(model: CTRPreTrainedModel, task: str) -> dict[str, str]:
+    """Return how `TaskSolver` asks the task in a snippet; nothing where the model does not know what it needs for that."""
+    details = model.task_details(task)
+    if details.template is None or (details.answers is None and ANSWER_CHOICES in details.template):
+        return {}
+    try:
+        fields = sorted(Template(task, details.template).input_fields)
+    except TemplateError:  # of a file that somebody wrote
+        return {}
+    texts = ["one text", "another, longer text"]
+    rows = texts if len(fields) == 1 else [dict.fromkeys(fields, text) for text in texts]
+    return {
+        "solver_method": "generate" if details.answers is None else "predict",
+        "texts_literal": _printable(repr(rows)),
+    }
 
 
 def _backbone_name(model: CTRPreTrainedModel, backbone: str) -> str:

@@ -241,6 +241,16 @@ def test_decoder_only_models(tiny_causal_model, tiny_tokenizer, reviews, quick, 
     assert len(solver.generate(texts[:2], max_new_tokens=3)) == 2
 
 
+def test_the_card_asks_the_task_learned_last(solver, reviews, quick, tmp_path):
+    solver.model.add_tuned_task("old", solver.model.get_task_vectors(solver.model.task_names[0]).detach())
+    solver.fit(*reviews, name="new", **quick)
+    solver.save_pretrained(tmp_path)
+    assert "another, longer text'], task='new'))" in (tmp_path / "README.md").read_text()
+    solver.model.remove_task("new")
+    solver.save_pretrained(tmp_path)
+    assert "default_task = 'old'" in (tmp_path / "README.md").read_text()
+
+
 def test_half_precision(fitted, reviews, tmp_path):
     texts, _ = reviews
     fitted.save_pretrained(tmp_path)

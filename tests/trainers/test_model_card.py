@@ -11,7 +11,7 @@ import torch
 from huggingface_hub import EvalResult, ModelCard
 from huggingface_hub.repocard import metadata_eval_result, metadata_load
 
-from modeling_ctr import CTRForConditionalGeneration
+from modeling_ctr import CTRForConditionalGeneration, TaskDetails
 from trainers.hub import save_for_hub
 from trainers.model_card import get_stage_record, make_eval_result, write_model_card
 
@@ -178,6 +178,41 @@ def test_pickled_arguments_hold_no_token(build, train, tmp_path):
         assert b"secret_secret" not in path.read_bytes(), path.name
 
 
+DETAILS = TaskDetails(answers=["w1", "w2"], labels=[-1, 1], template="{{a}} {{b}} ||| {{answer_choices[label]}}")
+
+
+def test_its_example_is_the_task_found_last(card, tiny_ctr_model):
+    model = tiny_ctr_model()
+    first, code = repr(model.task_names[0]), model.task_codes()[0].tolist()
+    assert get_tasks(card(model).text) == [first] * 2 and f"code = {code}" in card(model).text
+    model.add_task("cb", [1, 2, 3, 4])
+    model.add_task("rte", [7, 0, 3, 1], DETAILS)
+    found = card(model).text
+    assert get_tasks(found) == ["'rte'"] * 2 and "code = [7, 0, 3, 1]" in found
+    rows = "[{'a': 'one text', 'b': 'one text'}, {'a': 'another, longer text', 'b': 'another, longer text'}]"
+    assert (
+        f"print(solver.predict({rows}, task='rte'))" in found
+        and "print(solver" not in card(model, example_task="cb").text
+    )
+    assert get_tasks(card(model, example_task="cb").text) == ["'cb'"] * 2
+    model.add_tuned_task("tuned", torch.ones(4, 16), TaskDetails(template="{{text}} ||| {{summary}}"))
+    tuned = card(model).text
+    assert "print(solver.generate(['one text', 'another, longer text'], task='tuned'))" in tuned
+    assert get_tasks(tuned) == ["'tuned'"] * 2 and f"code = {code}" in tuned
+
+
+@pytest.mark.parametrize("template", ["{{ not Jinja", "{{text}} ||| {{answer_choices[label]}}"])
+def test_a_task_that_a_solver_cannot_be_asked_is_not_shown_with_one(card, tiny_ctr_model, template):
+    model = tiny_ctr_model()
+    model.add_task("rte", [7, 0, 3, 1], TaskDetails(template=template))
+    assert "TaskSolver" not in card(model).text and get_tasks(card(model).text) == ["'rte'"] * 2
+
+
+def get_tasks(text: str) -> list[str]:
+    """Tasks that the first two snippets ask."""
+    return re.findall(r"(?:, task|default_task ?)= ?('.*?')", text)
+
+
 @pytest.mark.slow
 def test_its_snippets_run(tiny_ctr_model, tiny_tokenizer, tmp_path):
     model = tiny_ctr_model(task_names=['it\'s a "task"', "b", "c"])
@@ -190,9 +225,19 @@ def test_its_snippets_run(tiny_ctr_model, tiny_tokenizer, tmp_path):
     kept = CTRForConditionalGeneration.from_pretrained(tmp_path / "with-my-task")
     assert torch.equal(kept.get_task_code("my task"), model.task_codes()[0])
     run(snippets[0], tmp_path, {"PYTHONPATH": str(REPOSITORY)})
+    # Where the model knows how a task is asked, a solver answers with its own label values.
+    model.add_task("found", [7, 0, 3, 1], DETAILS)
+    save_for_hub(model, tiny_tokenizer, tmp_path / "model", repo_id="me/ctr-tiny")
+    snippet = re.search(r"^```python\n(.*?)^```$", (tmp_path / "model" / "README.md").read_text(), re.M | re.S).group(
+        1
+    )
+    assert "TaskSolver" in snippet
+    assert run(snippet, tmp_path, {"PYTHONPATH": str(REPOSITORY)}).strip() in [
+        str([a, b]) for a in (-1, 1) for b in (-1, 1)
+    ]
 
 
-def run(snippet: str, folder: Path, environment: dict[str, str]) -> None:
+def run(snippet: str, folder: Path, environment: dict[str, str]) -> str:
     snippet = snippet.replace("'me/ctr-tiny'", repr(str(folder / "model")))
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
@@ -204,6 +249,7 @@ def run(snippet: str, folder: Path, environment: dict[str, str]) -> None:
         timeout=300,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
 
 
 def test_results_may_be_any_of_the_hubs_own(card):
