@@ -1,9 +1,11 @@
 """The quick start by the command line: a CSV file with messy rows, a search, and answers to new rows."""
 
 import csv
+import dataclasses
 import json
 
 import pytest
+from huggingface_hub import ModelCard
 
 import run_ctr
 from command_line import predictions
@@ -74,6 +76,10 @@ def test_a_messy_file_is_searched_and_new_rows_are_answered(folder, caplog):
         assert line["probabilities"] == pytest.approx(before["probabilities"])
     model = CTRForConditionalGeneration.from_pretrained("out")
     assert model.task_details("reviews/review").labels == ["down", "up"]
+    # Its card names the split that was judged, here the only one with labels, and asks the task that was found.
+    assert {result.dataset_split for result in ModelCard.load("out/README.md").data.eval_results} == {"train"}
+    snippet = "print(solver.predict(['one text', 'another, longer text'], task='reviews/review'))"
+    assert snippet in (folder / "out" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("kind", ["encoder-decoder", "decoder-only"])
@@ -87,6 +93,23 @@ def test_the_answers_are_those_of_a_solver_in_python(folder, kind, tiny_causal_m
     first, _, last = read()[1]
     for row, line in zip(found.tolist(), (first, last), strict=True):
         assert list(line["probabilities"].values()) == pytest.approx(row, abs=1e-6)
+
+
+@pytest.mark.parametrize("values", [("down", "up"), (1, 5), (0.5, 1.5), (False, True)])
+def test_a_solver_answers_with_the_label_values_of_the_file(folder, values):
+    rows = [{"review": f"w{20 + 10 * (i % 2)} w{i}", "stars": values[i % 2]} for i in range(24)]
+    (folder / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    words = [f"{value}=w{14 + 2 * number}" for number, value in enumerate(values)]
+    run(**SEARCH | {"train_file": "train.jsonl", "answers": words, "max_evaluations": 2, "encoding": "utf-8"})
+    solver = TaskSolver.from_pretrained("out")
+    # A prior turns the answers of a random model, so that each of the values is one once.
+    found = []
+    for prior in ([0.0001, 0.9999], [0.9999, 0.0001]):
+        details = dataclasses.replace(solver.model.task_details("reviews/review"), prior=prior)
+        solver.model.set_task_details("reviews/review", details)
+        found += solver.predict(["w20 w8", "w30"], progress=False)
+    assert found == [values[0]] * 2 + [values[1]] * 2 and {type(label) for label in found} == {type(values[0])}
+    assert [type(line["label"]) for line in read()[1]][::2] == [type(values[0])] * 2
 
 
 def test_a_stopped_prediction_goes_on_where_it_was(folder, monkeypatch):
