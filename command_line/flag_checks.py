@@ -7,6 +7,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from command_line.errors import FlagError, one_line
 from command_line.flag_parser import require_at_least
+from evaluation.settings import KEPT_TUNING
 
 if TYPE_CHECKING:
     from run_arguments import Arguments
@@ -95,6 +96,11 @@ def _check_work(arguments: "Arguments") -> None:
         )
     if training.do_predict and arguments.model.method == "t0":
         raise FlagError("`--do_predict` answers with task codes, which `--method t0` does not have.")
+    if training.do_predict and tuned and not (arguments.held_out.finds_codes or KEPT_TUNING & set(tuned)):
+        raise FlagError(
+            f"`--do_predict` has nothing to answer with, since `--do_{tuned[0]}` keeps no weights: give another method, too, "
+            "such as `--do_bitwise_search`."
+        )
     if arguments.predicts_own and training.do_eval:
         raise FlagError(
             "`--do_eval` judges what a search finds: give one, or leave it out to predict with known tasks."

@@ -14,7 +14,7 @@ from evaluation.added_tasks import get_task_details
 from evaluation.ctr_methods import load_found_codes
 from evaluation.method_names import KEPT_METHODS
 from evaluation.result_files import get_dataset_folder, get_tuning_path
-from evaluation.settings import CODE_TUNING, PROMPT_TUNING, TUNING_METHODS, TuningSettings
+from evaluation.settings import KEPT_TUNING, TUNING_METHODS, TuningSettings
 from modeling_ctr import CTRPreTrainedModel
 from modeling_ctr.task_details import TaskDetails
 from prediction.task_texts import make_task
@@ -61,8 +61,11 @@ def get_found_questions(
     Rows are those of the test file where there is one, else the evaluation rows.
     """
     files, tuning = arguments.files, arguments.tuning
-    if tuning.do_lora or tuning.do_full_tuning:
-        logger.warning("LoRA and full tuning keep no weights, so there are no predictions of theirs.")
+    if left_out := [f"`--do_{method}`" for method in tuning.tuning_methods if method not in KEPT_TUNING]:
+        logger.warning(
+            f"`--do_predict` leaves out {' and '.join(left_out)}, whose weights are not kept: predictions are those of the "
+            "other methods."
+        )
     questions = []
     for task in tasks:
         folder = get_dataset_folder(output_dir, task.dataset, arguments.held_out.few_shot_seeds[0])
@@ -83,7 +86,7 @@ def _get_found_vectors(
             with torch.no_grad():
                 yield each.method, model.prompt_vectors(codes)[0].float()
     for method in tuning.tuning_methods:
-        if method in (PROMPT_TUNING, CODE_TUNING):
+        if method in KEPT_TUNING:
             adapter = get_tuning_path(folder, method, task.template.name)
             yield TUNING_METHODS[method], on_main_process(partial(load_prompt_adapter, adapter))
 

@@ -16,6 +16,8 @@ TUNING_METHODS = {
     LORA: "LoRA",
     FULL_TUNING: "full tuning",
 }
+# Those whose result is a prompt, which a run's folder keeps.
+KEPT_TUNING = frozenset({PROMPT_TUNING, CODE_TUNING})
 PROTOCOLS = ("clean", "original")
 
 

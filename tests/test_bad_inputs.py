@@ -107,6 +107,7 @@ FLAGS = [
     flag("There is nothing to do", tasks=None, do_bitwise_search=None),
     flag("Searches and tuning are about held-out tasks", tasks=None),
     flag("has no codes to search", method="t0"),
+    flag("`--do_lora` keeps no weights", do_bitwise_search=None, do_lora=True, do_eval=True, do_predict=True),
 ]
 
 # ------------------------------------------------------------------------------------------------------------- files

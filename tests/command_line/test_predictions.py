@@ -52,7 +52,9 @@ def read(folder="out") -> tuple[list[dict], list[dict]]:
 
 
 def test_a_messy_file_is_searched_and_new_rows_are_answered(folder, caplog):
-    run(**SEARCH, do_code_ensemble=True, num_unlabelled=8, do_eval=True, do_prompt_tuning=True, tuning_steps=2)
+    tuning = {"do_prompt_tuning": True, "do_lora": True, "tuning_steps": 2}
+    run(**SEARCH, do_code_ensemble=True, num_unlabelled=8, do_eval=True, **tuning)
+    assert "`--do_predict` leaves out `--do_lora`, whose weights are not kept" in caplog.text
     table, lines = read()
     assert list(table[0]) == ["id", "task", "method", "label", "probability", "p(down)", "p(up)"]
     methods = ["Bitwise Search", "Code Ensemble", "prompt tuning"]
