@@ -137,15 +137,24 @@ def main() -> None:
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     best = min(value for name, value in medians.items() if name.startswith("bare"))
     tokens = sum(len(ids) for ids in solver.tokenizer(texts).input_ids)
-    print(
-        f"{platform.machine()}, {args.device}, torch {torch.__version__}, {args.shape}, {args.dtype}: {len(texts)} texts"
-    )
+    print(f"{get_machine(args.device)}, torch {torch.__version__}, {args.shape}, {args.dtype}: {len(texts)} texts")
     print(f"of {tokens / len(texts):.0f} tokens on average, {len(ANSWERS)} answers; medians of {args.rounds} rounds")
     print("| way | texts a second | time / fastest bare passes |\n|---|---|---|")
     for name, value in medians.items():
         print(f"| {name} | {1 / value:.1f} | {value / best:.2f} |")
     if args.output:
-        args.output.write_text(json.dumps({"seconds_per_text": medians, "ratio": medians["predict"] / best}, indent=1))
+        found = {
+            "arguments": vars(args) | {"output": str(args.output)},
+            "machine": get_machine(args.device),
+            "seconds_per_text": medians,
+            "ratio": medians["predict"] / best,
+        }
+        args.output.write_text(json.dumps(found, indent=1))
+
+
+def get_machine(device: str) -> str:
+    """Name the GPU, or the kind of processor."""
+    return f"{platform.machine()} CPU" if device == "cpu" else torch.cuda.get_device_name(device)
 
 
 def now(device: str) -> float:

@@ -37,4 +37,6 @@ def test_all_ways_give_the_same_losses(numbers):
 def test_a_search_with_and_without_pruning(numbers):
     found = numbers("--parts", "pruning", "--search_evaluations", "12", "--objectives", "normalized_loss", "loss")
     assert set(found["pruning"]) == {"normalized_loss", "loss"}
-    assert all(len(each["plain"]) == len(each["pruned"]) == 1 for each in found["pruning"].values())
+    assert all(
+        len(each["plain"]) == len(each["pruned"]) == 1 and each["same_result"] for each in found["pruning"].values()
+    )

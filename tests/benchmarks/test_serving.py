@@ -1,5 +1,6 @@
 """The benchmark of serving runs, and all of its ways give the same answers."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -7,13 +8,15 @@ import torch
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def test_it_runs(monkeypatch, capsys):
+def test_it_runs(monkeypatch, tmp_path, capsys):
     monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
     import serving
     import t5_shapes
 
     monkeypatch.setitem(t5_shapes.SHAPES, "tiny", (64, 16, 128, 1, 4))
-    monkeypatch.setattr("sys.argv", ["serving.py", "--shape", "tiny", "--num_texts", "9", "--rounds", "1"])
+    output = tmp_path / "numbers.json"
+    flags = ["--shape", "tiny", "--num_texts", "9", "--rounds", "1", "--output", str(output)]
+    monkeypatch.setattr("sys.argv", ["serving.py", *flags])
     threads = torch.get_num_threads()
     serving.main()
     torch.set_num_threads(threads)
@@ -22,3 +25,6 @@ def test_it_runs(monkeypatch, capsys):
         "| predict_proba", "| exported, transformers", "| exported, CTranslate2 float32", "| exported, CTranslate2 int8"
     ]  # fmt: skip
     assert all(float(row[1]) > 0 for row in rows) and all(float(row[2]) < 1e-3 for row in rows[:3])
+    found = json.loads(output.read_text())
+    assert [f"| {name}" for name in found["ways"]] == [row[0] for row in rows] and "CPU" in found["machine"]
+    assert all(each["seconds_per_text"] > 0 for each in found["ways"].values())
