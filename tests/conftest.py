@@ -1,6 +1,7 @@
 """What all tests share: offline settings and the folder of recorded reference values."""
 
 import os
+import sys
 
 # Read when the libraries are imported, so set before anything else is.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -20,6 +21,22 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("no ../shared folder with the reference material beside this repository")
     return SHARED
+
+
+@pytest.fixture
+def own_remote_code(tmp_path_factory, monkeypatch):
+    """Code of checkpoints is copied to a folder of this test's own, and imported from there alone."""
+
+    def forget() -> None:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "transformers_modules"]:
+            del sys.modules[name]
+
+    folder = str(tmp_path_factory.mktemp("modules"))
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", folder)
+    monkeypatch.syspath_prepend(folder)
+    forget()
+    yield
+    forget()
 
 
 @pytest.fixture(scope="session")

@@ -84,7 +84,7 @@ def test_ranges_are_checked(fields, message):
 
 def test_unsupported_families_are_refused_with_the_reason():
     with pytest.raises(
-        ValueError, match="'marian', which CTR cannot wrap: .*`inputs_embeds`.*supported are bart, mt5"
+        ValueError, match="'marian', which CTR cannot wrap: .*`inputs_embeds`.*supported are bart, longt5, mt5"
     ):
         CTRConfig(text_config=MarianConfig(d_model=16))
 

@@ -315,13 +315,11 @@ def test_checkpoints(kind, tiny_causal_model, tmp_path):
     assert 0.7 < prompts / words < 1.3
 
 
-def test_remote_code_is_whole(tiny_causal_model, tmp_path, monkeypatch):
+def test_remote_code_is_whole(tiny_causal_model, tmp_path, own_remote_code):
     model = tiny_causal_model()
     model.save_pretrained(tmp_path / "ctr")
     auto_map = json.loads((tmp_path / "ctr" / "config.json").read_text())["auto_map"]
     assert auto_map["AutoModelForCausalLM"] == "modeling_ctr_causal.CTRForCausalLM"
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
-    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
     remote = get_class_from_dynamic_module(auto_map["AutoModelForCausalLM"], tmp_path / "ctr")
     assert remote is not CTRForCausalLM and remote.__module__.startswith("transformers_modules.")
     config = remote.config_class.from_pretrained(tmp_path / "ctr")

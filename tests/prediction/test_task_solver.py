@@ -176,7 +176,7 @@ def test_a_copy_learns_for_itself(solver, reviews, quick):
     assert solver.model.tuned_prompts is None and len(copied.model.tuned_prompts) == 1
 
 
-def test_a_model_that_its_own_code_loaded(fitted, reviews, tmp_path, monkeypatch):
+def test_a_model_that_its_own_code_loaded(fitted, reviews, tmp_path, own_remote_code):
     texts, _ = reviews
     fitted.save_pretrained(tmp_path)
     remote = get_class_from_dynamic_module("modeling_ctr.CTRForConditionalGeneration", tmp_path)
@@ -340,7 +340,7 @@ def test_no_other_models(tiny_t5_config, tiny_tokenizer):
 
 @pytest.mark.parametrize("code_position", ["prefix", "suffix"])
 def test_decoder_only_models_go_on_with_the_text(
-    code_position, tiny_causal_model, tiny_tokenizer, reviews, quick, tmp_path
+    code_position, tiny_causal_model, tiny_tokenizer, reviews, quick, tmp_path, own_remote_code
 ):
     solver = TaskSolver(tiny_causal_model(code_position=code_position), tiny_tokenizer)
     texts, labels = reviews
