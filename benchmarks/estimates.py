@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from t5_shapes import make_t5_config
 from torch._subclasses.fake_tensor import FakeTensorMode
-from training_step import CODE_LENGTH, NUM_TASKS
+from training_variants import CODE_LENGTH, NUM_TASKS
 
 from modeling_ctr import CTRConfig, CTRForConditionalGeneration
 from trainers import CTRTrainingArguments, freeze_for_stage

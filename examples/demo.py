@@ -157,7 +157,7 @@ def find_code(folder: Path, name: str) -> list:
 
 def ask_in_words(folder: Path, name: str):
     """Score the language model itself on the same rows, asked in words."""
-    from scenes import asked_in_words
+    from scenes import score_words
     from transformers import AutoTokenizer, T5ForConditionalGeneration
 
     from evaluation.protocol import Draws, held_out_examples
@@ -171,7 +171,7 @@ def ask_in_words(folder: Path, name: str):
     builder = FeatureBuilder(tokenizer, max_source_length=32, max_target_length=4)
     (examples,) = held_out_examples([task], rows, builder, Draws(num_unlabelled=0), SEED)
     (prompts,) = [scene.prompts() for scene in ALL_TASKS if scene.name == name]
-    return asked_in_words(language_model, tokenizer, examples, prompts, SEED)
+    return score_words(language_model, tokenizer, examples, prompts, SEED)
 
 
 # ------------------------------------------------------------------------------------------------------- the result

@@ -46,7 +46,7 @@ FLAGS = [
     flag("`--tasks` is empty", tasks=[""]),
     flag("`--output_dir` is empty", output_dir=""),
     flag("`--output_dir` is empty or missing: name a folder", output_dir=None),
-    flag("`--output_dir` is empty or missing: name a folder", {"do_report": ["a_run"]}, output_dir=None),
+    flag("`--output_dir` is empty or missing: name a folder", {}, do_report=["a_run"], output_dir=None),
     flag("`--model_revision` is empty", model_revision=""),
     flag("invalid choice: 't1'", method="t1"),
     flag("invalid choice: 'int8'", dtype="int8"),

@@ -143,7 +143,7 @@ def test_a_file_of_settings_and_flags_that_override_it(project):
         ("run.yaml", "\n".join(f"{k}: {v}" for k, v in settings.items())),
     ):
         (project / name).write_text(text)
-        words = [str(project / name), "--do_eval", "--max_steps", "7"]
+        words = [str(project / name), "--do_eval", "--max_steps", "7", "--output_dir", str(project / "out")]
         model_args, task_args, *_, training_args = run_ctr.parse_arguments(words)
         assert task_args.tasks == ["sizes"]  # one of a list need not be written as a list
         assert (model_args.model_name_or_path, training_args.learning_rate, training_args.max_steps) == (

@@ -7,7 +7,14 @@ import pytest
 from command_line.errors import FlagError
 from run_arguments import parse_arguments
 
-ALWAYS = {"model_name_or_path": "lm", "tasks": "sizes", "do_eval": True, "use_cpu": True, "report_to": "none"}
+ALWAYS = {
+    "model_name_or_path": "lm",
+    "tasks": "sizes",
+    "do_eval": True,
+    "use_cpu": True,
+    "report_to": "none",
+    "output_dir": "out",
+}
 
 
 @pytest.fixture

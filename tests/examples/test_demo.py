@@ -1,5 +1,6 @@
 """The demo's frame: one bar a step, everything else in the log. `make demo` itself takes minutes, and is not run."""
 
+import ast
 import csv
 import importlib.util
 import sys
@@ -51,3 +52,12 @@ def test_the_new_tasks_rows(tmp_path):
     words = {"cube": "wuerfel", "ball": "kugel", "cone": "kegel", "ring": "reif"}
     assert sorted(row["label"] for row in train) == sorted(8 * [*words.values()])
     assert all(row["label"] == words[row["text"].split()[4]] for row in train + test)
+
+
+def test_every_name_that_a_step_imports_is_there(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(demo.__file__).resolve().parents[1] / "benchmarks"))
+    found = [node for node in ast.walk(ast.parse(Path(demo.__file__).read_text())) if isinstance(node, ast.ImportFrom)]
+    assert "scenes" in {node.module for node in found}
+    for node in found:
+        module = importlib.import_module(node.module)
+        assert [name.name for name in node.names if not hasattr(module, name.name)] == [], node.module
