@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from search import SearchConfig
+from search.config import check_setting_names
 
 # Names, and what they are called in reports.
 METHODS = {
@@ -87,9 +88,6 @@ def get_fit_config(config: SearchConfig | None, overrides: Mapping[str, Any]) ->
         TypeError: There is no such setting.
         ValueError: A setting is out of range.
     """
-    names = [f.name for f in fields(FitConfig)]
-    unknown = sorted(set(overrides) - set(names))
-    if unknown:
-        raise TypeError(f"`fit` has no argument or setting '{unknown[0]}'. Settings are {', '.join(names)}.")
+    check_setting_names(overrides, FitConfig, "`fit`")
     given = {} if config is None else {f.name: getattr(config, f.name) for f in fields(config)}
     return FitConfig(**(given | dict(overrides)))

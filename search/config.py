@@ -116,11 +116,16 @@ def get_config(config: SearchConfig | None, overrides: Mapping[str, Any]) -> Sea
         TypeError: There is no such setting.
         ValueError: A setting is out of range.
     """
-    names = [f.name for f in fields(SearchConfig)]
+    check_setting_names(overrides, SearchConfig, "A search")
+    return replace(config or SearchConfig(), **overrides)
+
+
+def check_setting_names(overrides: Mapping[str, Any], config_class: type[SearchConfig], owner: str) -> None:
+    """Raise a TypeError, which begins with `owner`, where a name is not that of a field of `config_class`."""
+    names = [f.name for f in fields(config_class)]
     unknown = sorted(set(overrides) - set(names))
     if unknown:
-        raise TypeError(f"A search has no argument or setting '{unknown[0]}'. Settings are {', '.join(names)}.")
-    return replace(config or SearchConfig(), **overrides)
+        raise TypeError(f"{owner} has no argument or setting '{unknown[0]}'. Settings are {', '.join(names)}.")
 
 
 def _default_of(name: str) -> object:
