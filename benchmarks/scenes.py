@@ -36,6 +36,7 @@ from tasks.scenes import ALL_TASKS, TRAINING_TASKS, write_scenes
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 TUNING_STEPS, TUNING_RATE = 100, 0.03
+TRAINING_ALONE = ("--do_code_ensemble", "false", "--do_bitwise_search", "false", "--do_eval", "false")
 ORDER = (
     "majority class", "raw LM", "mean training code", "training code by loss", "training code by accuracy",
     "training code, oracle", "Code Ensemble", "Bitwise Search", "Bitwise Search, paper's loss",
@@ -47,7 +48,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--output_dir", type=Path, default=Path("out/scenes"))
+    parser.add_argument("--models_only", action="store_true", help="train, and leave the methods to another benchmark")
     args = parser.parse_args()
+    if args.models_only:
+        for seed in args.seeds:
+            start = time.process_time()
+            train_models(seed, args.output_dir / f"seed_{seed}")
+            print(f"seed {seed}: {time.process_time() - start:.0f} CPU seconds", flush=True)
+        return
     scores: list[Score] = []
     facts = {}
     for seed in args.seeds:
@@ -67,17 +75,21 @@ def main() -> None:
     print_table(scores, args.output_dir / "report.md")
 
 
-def run_seed(seed: int, folder: Path) -> tuple[list[Score], dict[str, float]]:
-    """Run language model, both stages and all methods; what is finished of them is not run again."""
+def train_models(seed: int, folder: Path, stage2_flags: Sequence[str] = TRAINING_ALONE) -> None:
+    """Train the language model and both stages; what is finished of them is not trained again."""
     write_scenes(folder / "tasks", seed)
     train_language_model(folder / "lm", seed)
     tasks = ["--templates_dir", f"{folder}/tasks/templates", "--train_tasks", f"{folder}/tasks/training_tasks.yaml"]
-    for stage, start in ((1, "lm"), (2, "stage1")):
+    for stage, start, flags in ((1, "lm", ()), (2, "stage1", stage2_flags)):
         run_ctr.main(
             [str(EXAMPLES / f"scenes_stage{stage}.yaml"), *tasks, "--seed", str(seed), "--few_shot_seeds", str(seed)]
-            + ["--model_name_or_path", str(folder / start), "--output_dir", str(folder / f"stage{stage}")]
-            + (["--tasks", f"{folder}/tasks/held_out_tasks.yaml", "--mean_training_code"] if stage == 2 else [])
+            + ["--model_name_or_path", str(folder / start), "--output_dir", str(folder / f"stage{stage}"), *flags]
         )
+
+
+def run_seed(seed: int, folder: Path) -> tuple[list[Score], dict[str, float]]:
+    """Run language model, both stages and all methods; what is finished of them is not run again."""
+    train_models(seed, folder, ["--tasks", f"{folder}/tasks/held_out_tasks.yaml", "--mean_training_code"])
     scores, _ = load_scores(folder / "stage2" / "report.json")
     model = CTRForConditionalGeneration.from_pretrained(folder / "stage2").eval()
     language_model = T5ForConditionalGeneration.from_pretrained(folder / "lm").eval()
