@@ -43,7 +43,7 @@ IA3_RATE, IA3_BATCH_SIZE, IA3_WARM_UP = 3e-3, 8, 0.06
 BATCH_SIZE = 16
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model_name_or_path", required=True, help="the language model, as it was before training")
     parser.add_argument("--sentence_model", required=True, help="a sentence encoder whose tokens are averaged")
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--output_dir", type=Path, default=Path("out/known_kinds/rivals"))
     parser.add_argument("--few_shot_seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--ia3_steps", type=int, default=100)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     model = AutoModelForSeq2SeqLM.from_pretrained(args.model_name_or_path, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(args.model_name_or_path)
     sentences = SentenceModel(args.sentence_model)
