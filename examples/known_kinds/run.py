@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1]))  # run from a clone, installed or not
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run from a clone, installed or not
 
 import rivals
 
@@ -23,6 +22,8 @@ from evaluation.report import write_report
 from evaluation.score import Score, get_methods, get_tasks, load_scores
 from evaluation.tables import format_markdown_table
 from evaluation.terminal import print_table
+
+HERE = Path(__file__).resolve().parent
 
 
 def main() -> None:
