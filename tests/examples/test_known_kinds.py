@@ -1,0 +1,77 @@
+"""The experiment on held-out data sets of known kinds: its rows, its tasks and its rivals. It takes hours, and is not run."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+from datasets import Dataset
+from transformers import T5Config, T5ForConditionalGeneration
+
+from run_arguments import parse_arguments
+from tasks import load_tasks, select_tasks
+
+FOLDER = Path(__file__).resolve().parents[2] / "examples" / "known_kinds"
+
+
+def load_script(name):
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
+
+
+def test_yes_no_rows_are_balanced_and_rightly_labeled():
+    rows = Dataset.from_dict(
+        {"text": [f"{i} of kind {i % 4}" for i in range(40)], "label": [i % 4 for i in range(40)]}
+    )
+    made = load_script("prepare").make_yes_no(rows, "label", 1, at_most=16, seed=0)
+    assert sorted(made["label"]) == [0] * 8 + [1] * 8
+    assert all(
+        (text.endswith("kind 1")) == bool(label) for text, label in zip(made["text"], made["label"], strict=True)
+    )
+
+
+def test_the_tasks_are_known_and_no_held_out_data_set_is_trained():
+    tasks = load_tasks("no_prompt", FOLDER / "templates")
+    training, held_out = (
+        select_tasks(tasks, [str(FOLDER / f"{kind}_tasks.yaml")]) for kind in ("training", "held_out")
+    )
+    assert len(training) == 20 and len(held_out) == 7
+    assert not {task.dataset for task in training} & {task.dataset for task in held_out}
+    prepare = load_script("prepare")
+    assert {task.dataset for task in [*training, *held_out]} <= {*prepare.DATASETS, *prepare.YES_NO}
+
+
+@pytest.mark.parametrize("name", ["stage1", "stage2", "held_out"])
+def test_its_settings_are_flags(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(FOLDER.parents[1])
+    parse_arguments([str(FOLDER / f"{name}.yaml"), "--model_name_or_path", "m", "--output_dir", str(tmp_path)])
+
+
+def test_tfew_loss_is_its_definition_and_ia3_leaves_the_model_as_it_was():
+    rivals = load_script("rivals")
+    torch.manual_seed(0)
+    config = T5Config(vocab_size=30, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2, decoder_start_token_id=0)
+    model = T5ForConditionalGeneration(config).eval()
+    rows = [
+        {"input_ids": [3, 4, 5, 1], "choice_ids": [[6, 1], [7, 8, 1]], "answer": 1},
+        {"input_ids": [9, 1], "choice_ids": [[6, 1], [7, 8, 1], [10, 1]], "answer": 0},
+    ]
+    expected = []
+    for row in rows:
+        log_p = []
+        for choice in row["choice_ids"]:
+            logits = model(input_ids=torch.tensor([row["input_ids"]]), labels=torch.tensor([choice])).logits[0]
+            log_p.append(logits.log_softmax(-1)[range(len(choice)), choice])
+        wrong = torch.cat([tokens for i, tokens in enumerate(log_p) if i != row["answer"]])
+        means = torch.stack([tokens.mean() for tokens in log_p])
+        likelihood, choice_loss = -means[row["answer"]], -means.log_softmax(0)[row["answer"]]
+        expected.append(likelihood - (1 - wrong.exp()).log().mean() + choice_loss)
+    loss = rivals.compute_tfew_loss(model, rows)
+    torch.testing.assert_close(loss, torch.stack(expected).mean())
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with rivals.tuned_by_ia3(model, Dataset.from_list(rows), steps=3, seed=0):
+        assert rivals.compute_tfew_loss(model, rows) < loss
+    assert before.keys() == model.state_dict().keys()
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
