@@ -1,22 +1,22 @@
 """Write a CTR model as a plain checkpoint: all of it, or nothing."""
 
 import os
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from export.card import write_card
 from export.exported_tasks import CODE_TOKEN, TUNED_TOKEN, ExportedTasks
+from export.loading import get_prompt_vectors, load_parts, select_names
 from export.plain_model import make_plain_model
 from export.prefix_tokenizer import SAMPLES, PrefixTokenizer
-from modeling_ctr import CTRConfig, CTRForCausalLM, CTRForConditionalGeneration, CTRPreTrainedModel
-from modeling_ctr.hub_errors import loading_errors
+from export.whole_folder import check_new, write_whole
+from modeling_ctr import CTRPreTrainedModel
 from modeling_ctr.task_code_file import codebook_hash
+from search.scoring.model_modes import evaluating
 from trainers.hub import push_folder
 
 # Greatest difference of logits, as a share of the greatest logit, between the CTR model and the plain one.
@@ -61,15 +61,9 @@ def export_model(
         OSError: The model cannot be read, or the folder or the repository not be written.
         ValueError: The folder exists, a task is unknown, or the model or its tokenizer cannot be exported.
     """
-    folder = Path(folder)
-    if folder.exists() or folder.is_symlink():
-        raise ValueError(f"'{folder}' exists already: choose another folder, or delete that one.")
-    model, tokenizer = _load(model, tokenizer, token, hub_options)
-    was_training = model.training
-    try:
-        plain, prefix_tokenizer, exported = _make_parts(model.eval(), tokenizer, tasks)
-    finally:
-        model.train(was_training)
+    folder = check_new(folder)
+    model, tokenizer = load_parts(model, tokenizer, token=token, **hub_options)
+    plain, prefix_tokenizer, exported = make_parts(model, tokenizer, select_names(model, tasks))
 
     def write(target: Path, repo_id: str) -> None:
         plain.save_pretrained(target, max_shard_size=max_shard_size)
@@ -77,71 +71,21 @@ def export_model(
         exported.write(target)
         write_card(target, repo_id, exported, model)
 
-    _write_whole(folder, lambda aside: write(aside, push_to_hub or folder.resolve().name))
+    write_whole(folder, lambda aside: write(aside, push_to_hub or folder.resolve().name))
     if push_to_hub is not None:
         push_folder(folder, push_to_hub, private=private, token=token, commit_message="Upload exported CTR model")
     return exported
 
 
-def _load(
-    model: CTRPreTrainedModel | str | os.PathLike,
-    tokenizer: PreTrainedTokenizerBase | None,
-    token: str | None,
-    hub_options: dict[str, Any],
-) -> tuple[CTRPreTrainedModel, PreTrainedTokenizerBase]:
-    """Load what is given by name."""
-    if isinstance(model, CTRPreTrainedModel):
-        if tokenizer is None:
-            raise ValueError("A model that is loaded already needs its tokenizer, too: give `tokenizer`.")
-        return model, tokenizer
-    tokenizer = tokenizer or load_tokenizer(model, token=token, **hub_options)
-    with loading_errors(model):
-        config = CTRConfig.from_pretrained(model, token=token, **hub_options)
-    model_class = CTRForConditionalGeneration if config.is_encoder_decoder else CTRForCausalLM
-    return model_class.from_pretrained(model, token=token, dtype="auto", **hub_options), tokenizer
-
-
-def _write_whole(folder: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a folder beside, which then gets its name; where it fails, nothing is left."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(mkdtemp(prefix=f".{folder.name[:80]}.", dir=folder.parent))
-    try:
-        write(aside)
-        aside.chmod(0o755)  # as mkdir has it; mkdtemp's is the owner's alone
-        os.rename(aside, folder)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
-
-
-def load_tokenizer(name_or_path: str | os.PathLike, **hub_options: Any) -> PreTrainedTokenizerBase:
-    """Load a checkpoint's tokenizer. Raises an OSError of one sentence where it has none."""
-    try:
-        with loading_errors(name_or_path):
-            return AutoTokenizer.from_pretrained(name_or_path, **hub_options)
-    except (OSError, ValueError, KeyError) as error:
-        if isinstance(error, OSError) and error.__cause__ is not None:
-            raise
-        raise OSError(
-            f"'{name_or_path}' has no tokenizer that can be loaded: save it beside the model, or give `tokenizer`."
-        ) from error
-
-
-def _make_parts(
-    model: CTRPreTrainedModel, tokenizer: PreTrainedTokenizerBase, tasks: Sequence[str] | None
+def make_parts(
+    model: CTRPreTrainedModel, tokenizer: PreTrainedTokenizerBase, names: Sequence[str]
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, ExportedTasks]:
-    """The plain model, its tokenizer and its tasks, found to compute what the CTR model does."""
+    """Make the plain model, its tokenizer and its tasks, found to compute what the CTR model does.
+
+    Raises:
+        ValueError: The model or its tokenizer cannot be exported.
+    """
     config = model.config
-    if getattr(model, "is_quantized", False):
-        raise ValueError("A quantized model cannot be exported: load it without a `quantization_config`.")
-    if model._hf_peft_config_loaded:
-        raise ValueError("The model has an adapter beside its weights: merge it into them, and export what you get.")
-    names = model.task_names if tasks is None else list(dict.fromkeys(tasks))
-    if not names:
-        raise ValueError("`tasks` is empty: name at least one, or leave it out to export all.")
-    for name in names:
-        if name not in model.task_names:
-            raise ValueError(f"There is no task '{name}'; the model has {', '.join(model.task_names)}.")
     tuned = [name for name in names if name in config.tuned_tasks]
     tokens = [CODE_TOKEN.format(value) for value in range(config.codebook_size)]
     tuned_tokens = {
@@ -154,10 +98,8 @@ def _make_parts(
     place = "first" if config.is_encoder_decoder else "behind_start" if config.code_position == "prefix" else "last"
     prefixed = PrefixTokenizer(tokenizer, num_rows, tokens, config.code_length, limit, place)
 
-    values = torch.arange(config.codebook_size, device=model.task_codebook.code_vectors.weight.device)
-    vectors = [model.task_codebook.decode(values[None])[0], *(model.get_task_vectors(name) for name in tuned)]
     spare_row = num_rows - 1 if num_rows > len(tokenizer) else config.pad_token_id
-    plain = make_plain_model(model, torch.cat([part.detach().float() for part in vectors]), spare_row)
+    plain = make_plain_model(model, get_prompt_vectors(model, tuned), spare_row)
     exported = ExportedTasks(
         code_length=config.code_length,
         codebook_size=config.codebook_size,
@@ -172,7 +114,8 @@ def _make_parts(
         code = codes.get(name)
         prefix = exported.get_prefix(code) if code else "".join(tuned_tokens[name]) + prefixed.start
         exported.tasks[name] = {exported.position: prefix, "code": code, **model.task_details(name).to_dict()}
-    check_same_logits(model, tokenizer, plain, prefixed.tokenizer, exported)
+    with evaluating(model):
+        check_same_logits(model, tokenizer, plain, prefixed.tokenizer, exported)
     return plain, prefixed.tokenizer, exported
 
 
