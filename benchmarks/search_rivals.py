@@ -4,10 +4,10 @@
     python benchmarks/scenes.py --models_only --seeds 10 11 12 --output_dir out/scenes    # once
     python benchmarks/search_rivals.py out/scenes --seeds 10 11 12 --num_tasks 4
 
-The rivals are optuna's TPE, with and without regard to which values go together, and its NSGA-II, a genetic algorithm. All
-have the same 32 labelled examples, objective (the loss normalized over the choices) and values at each position, begin
-with the training tasks' codes, and may evaluate as many distinct codes; one evaluation is one code on all examples. A code
-that a rival asks for again costs nothing. What is finished is not run again.
+The rivals are optuna's TPE, in the variant that regards what goes together (its default), and its NSGA-II, a genetic
+algorithm. All have the same 32 labelled examples, objective (the loss normalized over the choices) and values at each
+position, begin with the training tasks' codes, and may evaluate as many distinct codes; one evaluation is one code on all
+examples. A code that a rival asks for again costs nothing. What is finished is not run again.
 """
 
 import argparse
@@ -36,8 +36,7 @@ SEARCHES = {
     "population": (PopulationSearch, {}),
 }
 RIVALS: dict[str, Callable[[int, int], optuna.samplers.BaseSampler]] = {
-    "TPE": lambda seed, num_starts: optuna.samplers.TPESampler(seed=seed),
-    "TPE, multivariate": lambda seed, num_starts: optuna.samplers.TPESampler(seed=seed, multivariate=True),
+    "TPE": lambda seed, num_starts: optuna.samplers.TPESampler(seed=seed, multivariate=True),
     "genetic (NSGA-II)": lambda seed, num_starts: optuna.samplers.NSGAIISampler(seed=seed, population_size=num_starts),
 }
 # How often a rival may ask for each new code, codes that are known among them, before it counts as exhausted.

@@ -18,7 +18,7 @@ def search_rivals(monkeypatch):
     return search_rivals
 
 
-@pytest.mark.parametrize("name", ["TPE", "TPE, multivariate", "genetic (NSGA-II)"])
+@pytest.mark.parametrize("name", ["TPE", "genetic (NSGA-II)"])
 def test_rivals_begin_with_the_training_codes_and_end_at_the_budget(search_rivals, monkeypatch, name):
     starts = [[0, 0, 0, 0], [1, 2, 0, 1], [2, 1, 2, 2]]
     model = SimpleNamespace(task_codes=lambda: torch.tensor(starts))
