@@ -35,8 +35,8 @@ class CodeSearchResult(SearchResult):
         loss: Its value of the objective; lower is better.
         objective: Name of the objective.
         evaluations: Number of distinct codes evaluated, those that it might start from included.
-        stopped: Why it ended: "max_evaluations", "max_search_seconds", "callback", "interrupted", or what its own search
-            adds to these.
+        stopped: Why it ended: "max_evaluations", "max_search_seconds", "target_loss", "callback", "interrupted", or what
+            its own search adds to these.
         trace: Every evaluation, in order.
         seed: Random seed of the search.
     """

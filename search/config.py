@@ -70,6 +70,13 @@ class SearchConfig:
         default=24, metadata={"help": "Codes that Population Search evaluates in each generation."}
     )
     population_generations: int = field(default=100, metadata={"help": "Generations of Population Search, at most."})
+    population_first_steps: int = field(
+        default=0,
+        metadata={
+            "help": "Steps of Bitwise Search that Population Search takes from the best training code before its first "
+            "generation."
+        },
+    )
     mutation_rate: float = field(
         default=0.5, metadata={"help": "Probability that a child in Population Search has one position changed."}
     )
@@ -81,6 +88,13 @@ class SearchConfig:
         default=None,
         metadata={
             "help": "Seconds after which a search ends with the best code so far. Such a search cannot be repeated exactly."
+        },
+    )
+    target_loss: float | None = field(
+        default=None,
+        metadata={
+            "help": "A search ends after the step that brings the objective down to this: the task counts as solved. "
+            "Default: no search ends so."
         },
     )
     num_codes: int = field(
@@ -100,10 +114,16 @@ class SearchConfig:
             optional = value is None and _default_of(name) is None
             if not optional and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise ValueError(f"`{name}` must be at least 1, a whole number, but is {value!r}.")
+        steps = self.population_first_steps
+        if not isinstance(steps, int) or isinstance(steps, bool) or steps < 0:
+            raise ValueError(f"`population_first_steps` must be at least 0, a whole number, but is {steps!r}.")
         if not isinstance(self.prune, bool):
             raise ValueError(f"`prune` must be true or false, but is {self.prune!r}.")
         if not _is_number(self.mutation_rate) or not 0 <= self.mutation_rate <= 1:
             raise ValueError(f"`mutation_rate` must be a probability, from 0 to 1, but is {self.mutation_rate!r}.")
+        target = self.target_loss
+        if target is not None and (not _is_number(target) or not 0 <= target < math.inf):
+            raise ValueError(f"`target_loss` must be a number of at least 0, but is {target!r}.")
         seconds = self.max_search_seconds
         if seconds is not None and (not _is_number(seconds) or not 0 < seconds < math.inf):
             raise ValueError(f"`max_search_seconds` must be a number of seconds greater than 0, but is {seconds!r}.")

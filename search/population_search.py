@@ -1,7 +1,7 @@
 """Population search: new codes are crossed from good ones, position by position."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,6 +9,7 @@ from huggingface_hub.dataclasses import strict
 
 from .code_search import CodeSearch, CodeSearchResult, vary_code
 from .results import ScoredCode
+from .scoring.objectives import is_better
 from .trial_runner import Key, TrialRunner
 from .trials import Trial
 
@@ -40,6 +41,9 @@ class PopulationSearch(CodeSearch[PopulationSearchResult]):
     together are passed on together. Parents are drawn by tournaments of two; each position comes from either, and with
     the probability `mutation_rate` one position of a child then takes another value of the code space.
 
+    Crossing is slow to begin with: with `population_first_steps` it starts from the training codes and what so many steps
+    of Bitwise Search made of the best of them.
+
     Arguments are those of [`CodeSearch`]; the first population comes from the start codes, e.g. those of the voters of a
     Code Ensemble.
     """
@@ -59,6 +63,7 @@ class PopulationSearch(CodeSearch[PopulationSearchResult]):
         runner.run([Trial(0, -1, None, list(key)) for key in self.start_codes])
         self._population = self._fittest(self.start_codes, runner)
         self._start = self._population[0]
+        steps = self._take_first_steps(runner, draws)
         while runner.ended is None:
             if self._generations == self.config.population_generations:
                 return "generations"
@@ -66,11 +71,31 @@ class PopulationSearch(CodeSearch[PopulationSearchResult]):
             if not children:
                 return "exhausted"
             self._generations += 1
-            runner.run([Trial(0, self._generations - 1, None, list(key)) for key in children])
+            runner.run([Trial(0, steps + self._generations - 1, None, list(key)) for key in children])
             self._population = self._fittest([*self._population, *children], runner)
         return runner.ended
 
-    def _fittest(self, codes: Sequence[Key], runner: TrialRunner) -> list[Key]:
+    def _take_first_steps(self, runner: TrialRunner, draws: random.Random) -> int:
+        """Improve the best start position by position and let it join the population; returns how many steps it took.
+
+        Only the result joins: the codes on the way there differ from it too little to be worth crossing.
+        """
+        best = self._start
+        untried = list(range(len(self.code_space)))  # positions, since the last improvement
+        for step in range(self.config.population_first_steps):
+            if runner.ended is not None or not untried:
+                return step
+            position = untried.pop(draws.randrange(len(untried)))
+            variants = [vary_code(best, position, value) for value in self.code_space[position]]
+            runner.run([Trial(0, step, position, list(key)) for key in variants if key not in runner.known])
+            found = min(variants, key=runner.value)
+            if is_better(runner.value(found), runner.value(best)):
+                best = found
+                untried = [other for other in range(len(best)) if other != position]
+            self._population = self._fittest(dict.fromkeys([*self.start_codes, best]), runner)
+        return self.config.population_first_steps
+
+    def _fittest(self, codes: Iterable[Key], runner: TrialRunner) -> list[Key]:
         """The best of the codes that were evaluated, the best first, of equals those found first."""
         known = [key for key in codes if key in runner.known]
         return sorted(known, key=runner.value)[: self.config.population_size]
@@ -104,12 +129,13 @@ class PopulationSearch(CodeSearch[PopulationSearchResult]):
 
     def _get_settings(self) -> dict[str, object]:
         config = self.config
-        return {
+        settings = {
             "order": "population",
             "size": config.population_size,
             "children": config.population_children,
             "mutation": config.mutation_rate,
         }
+        return settings | ({"first_steps": config.population_first_steps} if config.population_first_steps else {})
 
     def _count_codes_left(self) -> int:
         return (self.config.population_generations - self._generations) * self.config.population_children

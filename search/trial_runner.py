@@ -33,7 +33,7 @@ class TrialRunner:
     Args:
         scorer: Passed to the objective.
         objective: Lower is better.
-        config: The budgets of codes and of seconds.
+        config: The budgets of codes and of seconds, and the loss at which a task counts as solved.
         get_header: Gives what the trials and their order depend on; asked for only if there is a trace.
         pruner: Evaluates codes part by part, see [`Pruner`].
         trace_path: File that every trial is appended to. If it is there, its trials are not repeated.
@@ -43,7 +43,7 @@ class TrialRunner:
     Attributes:
         known (`dict[Key, Trial]`): The last trial of each code.
         state ([`SearchState`]): What callbacks see; its `trials` are all of them, in order.
-        ended (`str | None`): "max_evaluations", "max_search_seconds" or "callback" once that is so.
+        ended (`str | None`): "max_evaluations", "max_search_seconds", "target_loss" or "callback" once that is so.
 
     Raises:
         ValueError: The trace was written by another search.
@@ -123,6 +123,8 @@ class TrialRunner:
                 break
         if self._is_stopped():
             self.ended = self.ended or "callback"
+        if self._is_solved():
+            self.ended = self.ended or "target_loss"
         return self.ended is None
 
     def recorded(self, start: int, step: int) -> list[Trial]:
@@ -206,6 +208,11 @@ class TrialRunner:
 
     def _is_stopped(self) -> bool:
         return self._control.should_stop and bool(self.known)  # there has to be something to return
+
+    def _is_solved(self) -> bool:
+        """Asked between steps alone: in how many portions a step was evaluated must not matter to what it holds."""
+        target, best = self.config.target_loss, self.state.best
+        return target is not None and best is not None and best.loss <= target
 
     def _is_out_of_time(self) -> bool:
         seconds = self.config.max_search_seconds

@@ -16,6 +16,7 @@ from search import (
     OBJECTIVES,
     BitwiseSearch,
     CodeScorer,
+    PopulationSearch,
     best_training_code,
     callbacks,
     code_search,
@@ -192,6 +193,24 @@ def test_a_budget_of_evaluations(budget):
     assert result.evaluations == budget and result.stopped == "max_evaluations"
     assert result.trace == unlimited.trace[:budget]
     assert result.loss == min(e.value for e in result.trace)
+
+
+@pytest.mark.parametrize("search", [BitwiseSearch, PopulationSearch])
+@pytest.mark.parametrize("target", [0.0, 3.0, 9.0])
+def test_a_search_ends_with_the_step_that_reaches_the_target(search, target):
+    run = lambda **settings: search(  # noqa: E731
+        None,
+        full_code_space(4, 6),
+        objective=distance_to([3, 1, 4, 1]),
+        start_codes=[[0] * 4, [5] * 4],
+        **QUIET,
+        **settings,
+    ).run()
+    result, longer = run(target_loss=target), run(max_evaluations=400)
+    assert result.stopped == "target_loss" and result.loss <= target
+    steps = [(trial.start, trial.step) for trial in longer.trace if trial.value <= target]
+    whole = [trial for trial in longer.trace if (trial.start, trial.step) <= steps[0]]
+    assert result.trace == whole
 
 
 def test_several_starts_keep_the_best():

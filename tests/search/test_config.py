@@ -19,8 +19,10 @@ BAD_SETTINGS = {
     "population_size": "24",
     "population_children": -1,
     "population_generations": None,
+    "population_first_steps": -1,
     "mutation_rate": math.nan,
     "max_evaluations": 0,
+    "target_loss": -0.5,
     "num_codes": math.inf,
 }
 

@@ -130,3 +130,36 @@ def test_wrong_arguments(change, message):
     arguments = {"code_space": full_code_space(2, 4), "objective": distance_to([1, 1]), "start_codes": [[0, 0]]}
     with pytest.raises(ValueError, match=message):
         PopulationSearch(None, **{**arguments, **change})
+
+
+def test_first_steps_go_from_the_best_start_and_their_result_is_crossed():
+    """With one start and no mutation, nothing new could be crossed: all that is found, the steps found."""
+    arguments = {"objective": distance_to([3, 1, 4]), "mutation_rate": 0.0, "seed": 5, **QUIET}
+    search = lambda starts, steps: PopulationSearch(  # noqa: E731
+        None, full_code_space(3, 6), start_codes=starts, population_first_steps=steps, **arguments
+    ).run()
+    assert search([[0, 0, 0]], 0).evaluations == 1
+    result = search([[0, 0, 0]], 2)
+    first, second = [[t for t in result.trace if t.step == step and t.position is not None] for step in (0, 1)]
+    assert len(first) == len(second) == 5 and first[0].position != second[0].position
+    improved = [0, 0, 0]
+    for position in (first[0].position, second[0].position):
+        improved[position] = [3, 1, 4][position]
+    assert result.code == improved and result.start.code == [0, 0, 0]
+    # Crossing goes on from the start and the result of the steps: each position comes from either.
+    later = [t.code for t in result.trace if t.step == 2]
+    assert later and all(v in (0, w) for code in later for v, w in zip(code, improved, strict=True))
+    # The best start is taken, and no position twice without an improvement: three steps suffice for three positions.
+    assert search([[0, 5, 5], [3, 1, 0]], 9).code == [3, 1, 4]
+
+
+def test_first_steps_end_with_the_budget_and_are_part_of_what_a_trace_depends_on(tmp_path, model, examples):
+    scorer, path = CodeScorer(model, examples), tmp_path / "trace.jsonl"
+    search = lambda **settings: PopulationSearch(  # noqa: E731
+        scorer, task_code_space(model), max_evaluations=6, trace_path=path, **QUIET, **settings
+    ).run()
+    found = search(population_first_steps=3)
+    assert found.evaluations == 6 and found.stopped == "max_evaluations" and found.generations == 0
+    assert search(population_first_steps=3).trace == found.trace
+    with pytest.raises(ValueError, match="first_steps: 3 there, null here"):
+        search()
