@@ -19,12 +19,14 @@ class JoinedInputs(NamedTuple):
         before_next (`torch.LongTensor` of shape `(B, L)`):
             For each token of the text, the place in the joined sequence whose output predicts the text's next token:
             the token's own, but the last prompt vector's where the prompt stands between the two.
+        place (`torch.LongTensor` of shape `(B, 1)`): Where the prompt starts.
     """
 
     inputs_embeds: torch.Tensor
     attention_mask: torch.Tensor
     position_ids: torch.Tensor
     before_next: torch.Tensor
+    place: torch.Tensor
 
 
 def get_prefix_place(
@@ -69,6 +71,7 @@ def join_inputs(
         mask,
         get_position_ids(mask),
         torch.where(tokens + 1 < place, tokens, tokens + prompt_length),
+        place,
     )
 
 

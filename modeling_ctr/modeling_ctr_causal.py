@@ -27,6 +27,7 @@ from .joined_inputs import (
     move_padding_to_front,
 )
 from .pretrained_ctr import CTRPreTrainedModel
+from .text_reading import can_read_apart, read_apart
 
 logger = logging.get_logger(__name__)
 
@@ -141,8 +142,11 @@ class CTRForCausalLM(CTRPreTrainedModel, GenerationMixin):
         joined = self._join(prompt.prompt_vectors, input_ids, inputs_embeds, attention_mask, labels)
         length, kept = joined.before_next.shape[1], logits_to_keep
         skipped = length - kept if 0 < kept < length else 0
-        outputs = self._run_backbone(joined, options, prompt.prompt_vectors.shape[1] + kept if skipped else 0)
-        rows = (joined.before_next[:, skipped:] - skipped)[..., None]
+        before_next = joined.before_next[:, skipped:]
+        # Of graphs that are compiled the shapes do not depend on the values.
+        first = skipped if torch.compiler.is_compiling() else int(before_next.min())
+        outputs = self._run_backbone(joined, options, joined.inputs_embeds.shape[1] - first)
+        rows = (before_next - first)[..., None]
         logits = outputs.logits.gather(1, rows.to(outputs.logits.device).expand(-1, -1, outputs.logits.shape[-1]))
         lm_loss = None if labels is None else compute_lm_loss(logits, labels[:, skipped:])
         vq_loss = prompt.vq_loss
@@ -271,11 +275,22 @@ class CTRForCausalLM(CTRPreTrainedModel, GenerationMixin):
             options = options | {"position_ids": joined.position_ids}
         if takes_argument(self.backbone, "logits_to_keep"):
             options = options | {"logits_to_keep": logits_to_keep}
-        outputs = self.backbone(
-            inputs_embeds=joined.inputs_embeds, attention_mask=joined.attention_mask, return_dict=True, **options
-        )
+        length = joined.inputs_embeds.shape[1]
+        start = min(self._get_suffix_start(joined), length - logits_to_keep)
+        if can_read_apart(self.backbone, joined, options, start):
+            outputs = read_apart(self.backbone, joined, options, start)
+        else:
+            outputs = self.backbone(
+                inputs_embeds=joined.inputs_embeds, attention_mask=joined.attention_mask, return_dict=True, **options
+            )
         outputs.logits = outputs.logits[:, -logits_to_keep:]
         return outputs
+
+    def _get_suffix_start(self, joined: JoinedInputs) -> int:
+        """Get how many places all rows have in front of a suffix; 0 with a prefix."""
+        if self.config.code_position != "suffix" or not self.training or torch.compiler.is_compiling():
+            return 0
+        return int(joined.place.min())
 
     def _continue(
         self,

@@ -1,6 +1,7 @@
 """`CTRForCausalLM`, on very small models of every family that is promised, with the code in front and behind."""
 
 import copy
+import functools
 import json
 
 import pytest
@@ -382,6 +383,44 @@ def test_activation_checkpointing_reaches_the_code(llama, assert_close_in_norm):
         gradients.append({name: p.grad.clone() for name, p in llama.task_codebook.named_parameters()})
     for name, expected in gradients[0].items():
         assert_close_in_norm(gradients[1][name], expected, 2e-5, name)
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize("side, kept, start", [("left", 4, 7), ("right", 7, 4)])
+def test_frozen_language_models_read_texts_without_gradients(
+    kind, side, kept, start, tiny_causal_model, assert_close_in_norm, monkeypatch
+):
+    """Losses and gradients are those of the whole sequence; what stands in front of a suffix is read apart."""
+    model = tiny_causal_model(kind, code_position="suffix").train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    model.backbone.requires_grad_(False)
+    lengths, run = [], model.backbone.forward
+    with monkeypatch.context() as patch:
+        patch.setattr(model.backbone, "forward", watch_lengths(run, lengths))
+        output = model(**make_batch(side), logits_to_keep=kept)
+        output.loss.backward()
+    assert lengths == [(False, start), (True, 15 - start)]
+    apart = {name: p.grad.clone() for name, p in model.task_codebook.named_parameters()}
+    model.zero_grad()
+    whole = model(**make_batch(side), logits_to_keep=kept, use_cache=True)
+    whole.loss.backward()
+    torch.testing.assert_close(output.loss, whole.loss, atol=1e-5, rtol=1e-5)
+    assert_close_in_norm(output.logits, whole.logits, 1e-4)
+    for name, parameter in model.task_codebook.named_parameters():
+        assert_close_in_norm(apart[name], parameter.grad, 1e-4, name)
+
+
+def watch_lengths(forward, lengths):
+    """Note for each call whether gradients are wanted, and how many vectors it reads."""
+
+    @functools.wraps(forward)
+    def watched(*args, **kwargs):
+        lengths.append((torch.is_grad_enabled(), kwargs["inputs_embeds"].shape[1]))
+        return forward(*args, **kwargs)
+
+    return watched
 
 
 def test_peft(llama):
