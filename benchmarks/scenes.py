@@ -1,6 +1,7 @@
 """The whole method on the embedded benchmark, whose composition is known: `python benchmarks/scenes.py --seeds 0 1 2`.
 
-For each seed: a tiny language model (`scenes_language_model.py`), stage 1, stage 2, then all 12 held-out tasks with 32
+With `--decoder_only prefix` (or `suffix`) the language model is a tiny Llama instead of a tiny T5, and prompts stand in
+front of the text (or behind it), those in words as well as those of codes. For each seed: a tiny language model (`scenes_language_model.py`), stage 1, stage 2, then all 12 held-out tasks with 32
 examples each. What `run_ctr.py` reports is joined by what one wants to compare it with: the best training code by *test*
 accuracy (an oracle), Bitwise Search with the paper's objective, the language model asked in words (T0), and prompt tuning
 on the same 32 examples from a random start and from the best training code. A finished seed is not computed again.
@@ -19,7 +20,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone
 import torch
 from scenes_language_model import train_language_model
 from sklearn.metrics import adjusted_mutual_info_score
-from transformers import AutoTokenizer, T5ForConditionalGeneration
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 import run_ctr
 from evaluation.aggregation import format_percent, get_seed_means, get_task_means
@@ -29,7 +36,7 @@ from evaluation.report import write_report
 from evaluation.score import Score, load_scores, save_scores
 from evaluation.tables import format_markdown_table
 from evaluation.terminal import print_table
-from modeling_ctr import CTRForConditionalGeneration
+from modeling_ctr import CTRForCausalLM, CTRForConditionalGeneration, CTRPreTrainedModel
 from search import BitwiseSearch, CodeScorer, PromptScorer, task_code_space, tune_prompt
 from tasks import FeatureBuilder, load_rows, load_tasks, select_tasks
 from tasks.scenes import ALL_TASKS, TRAINING_TASKS, write_scenes
@@ -47,13 +54,18 @@ ORDER = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--output_dir", type=Path, default=Path("out/scenes"))
+    parser.add_argument("--output_dir", type=Path, help="default: out/scenes, or out/scenes_prefix, out/scenes_suffix")
+    parser.add_argument(
+        "--decoder_only", choices=["prefix", "suffix"], help="a decoder-only model, with prompts there"
+    )
     parser.add_argument("--models_only", action="store_true", help="train, and leave the methods to another benchmark")
     args = parser.parse_args()
+    if args.output_dir is None:
+        args.output_dir = Path("out", f"scenes_{args.decoder_only}" if args.decoder_only else "scenes")
     if args.models_only:
         for seed in args.seeds:
             start = time.process_time()
-            train_models(seed, args.output_dir / f"seed_{seed}")
+            train_models(seed, args.output_dir / f"seed_{seed}", code_position=args.decoder_only)
             print(f"seed {seed}: {time.process_time() - start:.0f} CPU seconds", flush=True)
         return
     scores: list[Score] = []
@@ -62,7 +74,7 @@ def main() -> None:
         folder = args.output_dir / f"seed_{seed}"
         if not (folder / "all_scores.json").is_file():
             start = time.perf_counter()
-            of_seed, codebook = run_seed(seed, folder)
+            of_seed, codebook = run_seed(seed, folder, args.decoder_only)
             about = {"seed": seed, "seconds": round(time.perf_counter() - start), **codebook}
             save_scores(of_seed, folder / "all_scores.json", about)
         of_seed, facts[seed] = load_scores(folder / "all_scores.json")
@@ -75,26 +87,44 @@ def main() -> None:
     print_table(scores, args.output_dir / "report.md")
 
 
-def train_models(seed: int, folder: Path, stage2_flags: Sequence[str] = TRAINING_ALONE) -> None:
-    """Train the language model and both stages; what is finished of them is not trained again."""
+def train_models(
+    seed: int, folder: Path, stage2_flags: Sequence[str] = TRAINING_ALONE, code_position: str | None = None
+) -> None:
+    """Train the language model and both stages; what is finished of them is not trained again.
+
+    Args:
+        seed: Random seed of everything.
+        folder: Where tasks and models are kept.
+        stage2_flags: Further flags of stage 2.
+        code_position: Of a decoder-only model.
+    """
     write_scenes(folder / "tasks", seed)
-    train_language_model(folder / "lm", seed)
+    train_language_model(folder / "lm", seed, code_position=code_position)
+    position = ("--code_position", code_position) if code_position else ()
     tasks = ["--templates_dir", f"{folder}/tasks/templates", "--train_tasks", f"{folder}/tasks/training_tasks.yaml"]
-    for stage, start, flags in ((1, "lm", ()), (2, "stage1", stage2_flags)):
+    for stage, start, flags in ((1, "lm", position), (2, "stage1", stage2_flags)):
         run_ctr.main(
             [str(EXAMPLES / f"scenes_stage{stage}.yaml"), *tasks, "--seed", str(seed), "--few_shot_seeds", str(seed)]
             + ["--model_name_or_path", str(folder / start), "--output_dir", str(folder / f"stage{stage}"), *flags]
         )
 
 
-def run_seed(seed: int, folder: Path) -> tuple[list[Score], dict[str, float]]:
+def run_seed(seed: int, folder: Path, code_position: str | None = None) -> tuple[list[Score], dict[str, float]]:
     """Run language model, both stages and all methods; what is finished of them is not run again."""
-    train_models(seed, folder, ["--tasks", f"{folder}/tasks/held_out_tasks.yaml", "--mean_training_code"])
+    held_out_flags = ["--tasks", f"{folder}/tasks/held_out_tasks.yaml", "--mean_training_code"]
+    train_models(seed, folder, held_out_flags, code_position)
     scores, _ = load_scores(folder / "stage2" / "report.json")
-    model = CTRForConditionalGeneration.from_pretrained(folder / "stage2").eval()
-    language_model = T5ForConditionalGeneration.from_pretrained(folder / "lm").eval()
+    kinds = (
+        (AutoModelForCausalLM, CTRForCausalLM)
+        if code_position
+        else (AutoModelForSeq2SeqLM, CTRForConditionalGeneration)
+    )
+    language_model = kinds[0].from_pretrained(folder / "lm").eval()
+    model = kinds[1].from_pretrained(folder / "stage2").eval()
     tokenizer = AutoTokenizer.from_pretrained(folder / "lm")
-    builder = FeatureBuilder(tokenizer, max_source_length=32, max_target_length=4)
+    builder = FeatureBuilder(
+        tokenizer, max_source_length=32, max_target_length=4, decoder_only=code_position is not None
+    )
     draws = Draws(num_unlabelled=0)
     by_name = {task.name: task for task in ALL_TASKS}
     held_out = select_tasks(load_tasks(folder / "tasks" / "templates"), [f"{folder}/tasks/held_out_tasks.yaml"])
@@ -105,7 +135,7 @@ def run_seed(seed: int, folder: Path) -> tuple[list[Score], dict[str, float]]:
         scores += score_rivals(
             Judge(model, examples, builder), examples, [s for s in scores if s.task == task.dataset], seed
         )
-        scores.append(score_words(language_model, tokenizer, examples, prompts, seed))
+        scores.append(score_words(language_model, tokenizer, examples, prompts, seed, code_position == "suffix"))
     return scores, compute_codebook_facts(model)
 
 
@@ -160,13 +190,30 @@ def score_rivals(judge: Judge, examples: TemplateExamples, known: Sequence[Score
 
 
 def score_words(
-    language_model: T5ForConditionalGeneration, tokenizer, examples: TemplateExamples, prompts: list[str], seed: int
+    language_model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: TemplateExamples,
+    prompts: list[str],
+    seed: int,
+    behind: bool = False,
 ) -> Score:
-    """Score the language model itself with prompts in words on the same rows, mean over the paraphrases."""
+    """Score the language model itself with prompts in words on the same rows, mean over the paraphrases.
+
+    Args:
+        language_model: A language model without codes.
+        tokenizer: Its tokenizer.
+        examples: Whose evaluation rows.
+        prompts: The paraphrases.
+        seed: Random seed to note.
+        behind: Ask behind the scene instead of in front of it.
+    """
     accuracies = []
     for prompt in prompts:
         words = tokenizer(prompt, add_special_tokens=False).input_ids
-        asked = [{**row, "input_ids": words + row["input_ids"]} for row in examples.evaluation]
+        asked = [
+            {**row, "input_ids": row["input_ids"] + words if behind else words + row["input_ids"]}
+            for row in examples.evaluation
+        ]
         predictions = PromptScorer(language_model, asked).choice_log_likelihoods()[0].argmax(1)
         accuracies.append((predictions == torch.tensor(examples.evaluation["answer"])).double().mean().item())
     accuracy = statistics.mean(accuracies)
@@ -182,7 +229,7 @@ def score_words(
     )
 
 
-def compute_codebook_facts(model: CTRForConditionalGeneration) -> dict[str, float]:
+def compute_codebook_facts(model: CTRPreTrainedModel) -> dict[str, float]:
     """Compute how the training tasks' codes relate to what the tasks have in common, with chance beside it."""
     codes = model.task_codes()
     factors = {name: [getattr(task, name) for task in TRAINING_TASKS] for name in ("owner", "attribute", "form")}

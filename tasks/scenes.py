@@ -146,8 +146,15 @@ def scene_rows(num_rows: int, seed: int) -> Dataset:
     return Dataset.from_dict({"scene": scene_texts(scenes), **columns})
 
 
-def prompted_rows(tasks: Sequence[SceneTask], num_rows: int, seed: int) -> Dataset:
-    """Rows with `input` (a prompt in words and a scene), `target`, `choices` and `answer`; tasks and prompts vary."""
+def prompted_rows(tasks: Sequence[SceneTask], num_rows: int, seed: int, prompt_behind: bool = False) -> Dataset:
+    """Rows with `input` (a prompt in words and a scene), `target`, `choices` and `answer`; tasks and prompts vary.
+
+    Args:
+        tasks: Tasks to draw from.
+        num_rows: Number of rows.
+        seed: Random seed of scenes, tasks and prompts.
+        prompt_behind: Put the prompt behind the scene instead of in front of it.
+    """
     generator = np.random.default_rng(seed)
     scenes = draw_scenes(num_rows, generator)
     prompts = [task.prompts() for task in tasks]
@@ -161,9 +168,8 @@ def prompted_rows(tasks: Sequence[SceneTask], num_rows: int, seed: int) -> Datas
     ):
         prompt = prompts[task][int(draw * len(prompts[task]))]
         choices, answer = tasks[task].choices, int(_values_of(tasks[task], scene))
-        rows.append(
-            {"input": f"{prompt} {text}", "target": choices[answer], "choices": list(choices), "answer": answer}
-        )
+        asked = f"{text} {prompt}" if prompt_behind else f"{prompt} {text}"
+        rows.append({"input": asked, "target": choices[answer], "choices": list(choices), "answer": answer})
     return Dataset.from_list(rows)
 
 
