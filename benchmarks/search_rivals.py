@@ -27,13 +27,15 @@ from transformers import AutoTokenizer
 
 from modeling_ctr import CTRForConditionalGeneration
 from safe_files import write_json
-from search import OBJECTIVES, BitwiseSearch, CodeScorer, PopulationSearch, task_code_space
+from search import OBJECTIVES, BitwiseSearch, CodeScorer, PopulationSearch, search_until_solved, task_code_space
 from tasks import FeatureBuilder, few_shot_split, load_rows
 
 BITWISE = "bitwise"
+UNTIL_SOLVED = "until solved"
 SEARCHES = {
     BITWISE: (BitwiseSearch, {"prune": False}),
     "population": (PopulationSearch, {}),
+    "population, 5 first steps": (PopulationSearch, {"population_first_steps": 5}),
 }
 RIVALS: dict[str, Callable[[int, int], optuna.samplers.BaseSampler]] = {
     "TPE": lambda seed, num_starts: optuna.samplers.TPESampler(seed=seed, multivariate=True),
@@ -51,7 +53,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10, 20)))
     parser.add_argument("--num_tasks", type=int, default=12, help="held-out tasks for each seed, of 12")
     parser.add_argument("--budgets", type=int, nargs="+", default=[100, 200, 400, 600])
-    others = [name for name in (*SEARCHES, *RIVALS) if name != BITWISE]
+    others = [name for name in (*SEARCHES, UNTIL_SOLVED, *RIVALS) if name != BITWISE]
     parser.add_argument("--methods", nargs="+", choices=others, default=others, help=f"beside '{BITWISE}'")
     parser.add_argument("--output_dir", type=Path, default=Path("out/search_rivals"))
     args = parser.parse_args()
@@ -83,22 +85,27 @@ def compare(case: Case, methods: Iterable[str], budgets: list[int]) -> dict[str,
     found = {}
     for name in methods:
         start = time.process_time()
-        course = run(name, scorer, max(budgets), case.seed)
+        course = run_method(name, scorer, max(budgets), case.seed)
         seconds = time.process_time() - start
         at_budgets = [[point for point in course if point[0] <= budget][-1] for budget in budgets]
         found[name] = {
             "at_budgets": [[loss, accuracy(judge, code)] for _, loss, code in at_budgets],
+            "end": [course[-1][1], accuracy(judge, course[-1][2])],
             "evaluations": course[-1][0],
             "cpu_seconds": round(seconds, 1),
         }
     return found
 
 
-def run(name: str, scorer: CodeScorer, budget: int, seed: int) -> Course:
+def run_method(name: str, scorer: CodeScorer, budget: int, seed: int) -> Course:
     """Run one method; after each distinct code: how many there were, the least loss so far, and its code."""
     if name in RIVALS:
         starts = scorer.model.task_codes().tolist()
         trials = ask_rival(RIVALS[name](seed, len(starts)), scorer, starts, budget)
+    elif name == UNTIL_SOLVED:  # with a budget of its own
+        found = search_until_solved(scorer, task_code_space(scorer.model), seed=seed, progress=False)
+        codes = [trial.code for each in found.rounds for trial in each.trace]
+        trials = list(zip(codes, OBJECTIVES["normalized_loss"](scorer, codes).tolist(), strict=True))
     else:
         search, settings = SEARCHES[name]
         result = search(
@@ -141,28 +148,31 @@ def ask_rival(
 def make_report(rows: list[dict], methods: list[str], budgets: list[int]) -> str:
     """Make a line per method: mean over tasks for each seed, then mean and deviation over seeds."""
     seeds = sorted({row["seed"] for row in rows})
-    header = ["method", *(f"accuracy at {budget}" for budget in budgets), "lowest task", "tasks under 80%"]
-    header += ["few-shot loss at the end", "better / worse than bitwise", "evaluations"]
+    header = ["method", *(f"accuracy at {budget}" for budget in budgets), "at its end", "lowest task"]
+    header += ["tasks under 80%", "few-shot loss at the end", "better / worse than bitwise", "evaluations"]
     lines = [f"Seeds {seeds}, {len(rows)} tasks in all, optuna {optuna.__version__}, torch {torch.__version__}.", ""]
     lines += ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
     for name in methods:
         of_name = [row[name] for row in rows]
-        cells = []
-        for i in range(len(budgets)):
-            means = [
-                100 * statistics.mean(row[name]["at_budgets"][i][1] for row in rows if row["seed"] == seed)
-                for seed in seeds
-            ]
-            deviation = f" ± {statistics.stdev(means):.1f}" if len(means) > 1 else ""
-            cells.append(f"{statistics.mean(means):.1f}{deviation}")
-        ends = [each["at_budgets"][-1] for each in of_name]
-        differences = [end[1] - row[BITWISE]["at_budgets"][-1][1] for end, row in zip(ends, rows, strict=True)]
+        cells = [
+            _summarize(rows, seeds, lambda row, name=name, i=i: row[name]["at_budgets"][i][1])
+            for i in range(len(budgets))
+        ]
+        ends = [each["end"] for each in of_name]
+        differences = [end[1] - row[BITWISE]["end"][1] for end, row in zip(ends, rows, strict=True)]
+        cells.append(_summarize(rows, seeds, lambda row, name=name: row[name]["end"][1]))
         cells += [f"{100 * min(end[1] for end in ends):.1f}", str(sum(end[1] < 0.8 for end in ends))]
         cells.append(f"{statistics.mean(end[0] for end in ends):.3f}")
         cells.append(f"{sum(d > 0.01 for d in differences)} / {sum(d < -0.01 for d in differences)}")
         cells.append(f"{statistics.mean(each['evaluations'] for each in of_name):.0f}")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _summarize(rows: list[dict], seeds: list[int], get_accuracy: Callable[[dict], float]) -> str:
+    means = [100 * statistics.mean(get_accuracy(row) for row in rows if row["seed"] == seed) for seed in seeds]
+    deviation = f" ± {statistics.stdev(means):.1f}" if len(means) > 1 else ""
+    return f"{statistics.mean(means):.1f}{deviation}"
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from .scoring.objectives import OBJECTIVES, Objective
 from .scoring.prompt_scorer import PromptScorer
 from .task_code_search import TaskCodeSearchResult, best_training_code
 from .trials import Trial
+from .until_solved import UntilSolvedResult, search_until_solved
 
 __all__ = [
     "OBJECTIVES",
@@ -37,6 +38,7 @@ __all__ = [
     "TaskCodeSearchResult",
     "Trial",
     "TunedPrompt",
+    "UntilSolvedResult",
     "batch_calibration",
     "best_training_code",
     "get_code_space",
@@ -44,6 +46,7 @@ __all__ = [
     "load_prompt_adapter",
     "model_fingerprint",
     "save_prompt_adapter",
+    "search_until_solved",
     "task_code_space",
     "tune_prompt",
     "vocabulary_prompt",
