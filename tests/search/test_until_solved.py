@@ -1,4 +1,6 @@
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -56,6 +58,15 @@ def test_it_saves_and_loads(model, examples, tmp_path):
     _, result = run(model, examples, max_evaluations=20)
     result.save(tmp_path / "result.json")
     assert type(result).load(tmp_path / "result.json") == result
+
+
+def test_what_the_documentation_shows(model, examples, capsys):
+    page = (Path(__file__).resolve().parents[2] / "docs/search.md").read_text()
+    (snippet,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    values = {"scorer": CodeScorer(model, examples), "model": model}
+    exec(snippet.replace("seed=0", "seed=0, max_evaluations=12, progress=False"), values)
+    found = values["found"]
+    assert capsys.readouterr().out == f"{found.code} {found.loss} {found.is_solved} {found.evaluations}\n"
 
 
 def test_it_needs_answers(model, examples):
