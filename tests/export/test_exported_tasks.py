@@ -81,6 +81,12 @@ def test_the_command_exports_chosen_tasks(checkpoint, tmp_path, capsys):
     [
         (["{model}", "{folder}", "--tasks", "nws"], "There is no task 'nws'; the model has news, mood"),
         (["{model}", "{there}"], "exists already: choose another folder"),
+        (
+            ["{model}", "{folder}", "--format", "onnx", "--tasks", "nws"],
+            "There is no task 'nws'; the model has news, mood",
+        ),
+        (["{model}", "{there}", "--format", "onnx"], "exists already: choose another folder"),
+        (["{model}", "{there}", "--format", "lm_eval", "--tasks", "news"], "exists already: choose another folder"),
         (["{absent}", "{folder}"], "There is no folder"),
         (["{there}", "{folder}"], "has no tokenizer that can be loaded"),
     ],

@@ -7,30 +7,20 @@ import torch
 
 from export.onnx_generator import OnnxGenerator
 from export.onnx_model import export_to_onnx
-from modeling_ctr import CTRForCausalLM
 
 TEXTS = ["A text, with words.", "no", "What is it, then", "(x) - 3.5", "W"]
 TASKS = ["news", "found <b>", "tuned", "mood", [3, 1, 0, 2]]
 
 
-def build(family, ctr_model, causal_model):
-    """A model that says something: its weights are those of a new one, made larger."""
-    if family == "llama":
-        model, tokenizer = causal_model("llama")
-    else:
-        model, tokenizer = ctr_model(family, num_layers=1)
-    with torch.no_grad():
-        for parameter in model.backbone.parameters():
-            parameter.mul_(3 if parameter.dim() > 1 else 1)
-    return model, tokenizer
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("family", ["bart", "llama"])  # T5: tests/export/test_serving_page.py
-def test_greedy_answers_of_a_mixed_batch_are_those_of_generate(family, ctr_model, causal_model, tmp_path):
+def test_greedy_answers_of_a_mixed_batch_are_those_of_generate(causal_model, tmp_path):
+    """A decoder-only model; for T5, `test_serving_page.py` finds the same."""
     pytest.importorskip("transformers.exporters.exporter_onnx", reason="transformers 5.17 has no exporters")
-    model, tokenizer = build(family, ctr_model, causal_model)
+    model, tokenizer = causal_model("llama")
+    with torch.no_grad():  # larger weights say more than one thing
+        for parameter in model.backbone.parameters():
+            parameter.mul_(3 if parameter.dim() > 1 else 1)
     about = export_to_onnx(model, tmp_path / "onnx", tokenizer=tokenizer, tasks=["tuned", "news", "mood", "found <b>"])
     assert about["tasks"]["news"]["task_code"] == model.get_task_code("news").tolist()
     assert about["tasks"]["tuned"]["task_code"] == [16, 17, 18, 19]
@@ -42,11 +32,9 @@ def test_greedy_answers_of_a_mixed_batch_are_those_of_generate(family, ctr_model
         codes = [torch.tensor(task)[None] for task in tasks if not isinstance(task, str)]
         vectors = [model.get_task_vectors(task) for task in tasks if isinstance(task, str)]
         vectors += [model.prompt_vectors(code)[0] for code in codes]
-        expected = model.generate(**inputs, prompt_embeds=torch.stack(vectors), max_new_tokens=9)
-        begin = inputs["input_ids"].shape[1] if isinstance(model, CTRForCausalLM) else 1
+        expected = model.generate(**inputs, prompt_embeds=torch.stack(vectors), max_new_tokens=8)
         found = onnx.generate(texts, tasks, max_new_tokens=8)
-        # One token less: BART's config forces the last one to be an end token.
-        assert found.tolist() == expected[:, begin : begin + 8].tolist()
+        assert found.tolist() == expected[:, inputs["input_ids"].shape[1] :].tolist()
         distinct.update(map(tuple, found.tolist()))
     assert len(distinct) > 1  # or tasks and texts might make no difference
 
