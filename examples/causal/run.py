@@ -24,7 +24,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import run_ctr
 from evaluation.aggregation import format_percent, get_seed_means
-from evaluation.protocol import Draws, Judge, held_out_examples
+from evaluation.protocol import Draws, Judge, TemplateExamples, held_out_examples
 from evaluation.result_files import get_file_name
 from evaluation.score import Score, get_methods, get_tasks, load_scores, save_scores
 from evaluation.tables import format_markdown_table
@@ -34,6 +34,8 @@ from tasks import FeatureBuilder, Task, load_rows, load_tasks, select_tasks
 
 HERE = Path(__file__).resolve().parent
 TEMPLATES = HERE.parent / "known_kinds" / "templates"
+ROWS, TRAINING_ROWS = 100, 40  # of each held-out and each training task, to judge by
+TUNING = ["--do_prompt_tuning", "true", "--do_lora", "true"]
 CODE, IN_CONTEXT = "its code", "in-context learning"
 
 
@@ -44,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output_dir", type=Path, default=Path("out/causal"))
     parser.add_argument("--positions", nargs="+", default=["suffix", "prefix"], choices=["prefix", "suffix"])
     parser.add_argument("--few_shot_seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument(
+        "--tune", action="store_true", help="prompt tuning and LoRA as well, which take most of the time"
+    )
     parser.add_argument("--report_only", action="store_true", help="report what is there, and run nothing")
     args = parser.parse_args(arguments)
     if not args.report_only:
@@ -67,7 +72,9 @@ def run_position(args: argparse.Namespace, position: str) -> None:
     for task in read_names("held_out"):  # a folder each: what is there is reported before all are
         found = folder / "held_out" / get_file_name(task)
         start = ["--model_name_or_path", str(folder / "stage1"), "--output_dir", str(found), "--tasks", task]
-        run_ctr.main([str(HERE / "held_out.yaml"), *common, *start, "--few_shot_seeds", *seeds])
+        run_ctr.main(
+            [str(HERE / "held_out.yaml"), *common, *start, "--few_shot_seeds", *seeds, *(TUNING if args.tune else [])]
+        )
 
 
 def score_training_tasks(args: argparse.Namespace, folder: Path) -> None:
@@ -77,7 +84,7 @@ def score_training_tasks(args: argparse.Namespace, folder: Path) -> None:
     codes = model.task_codes()
 
     def score(task: Task) -> list[Score]:
-        (examples,) = draw(args, task, builder, shots=0, seed=1)
+        (examples,) = draw(args, task, builder, TRAINING_ROWS)
         judge = Judge(model, examples, builder)
         number = model.config.task_names.index(task.name)
         raw, majority = judge.score_raw_lm(1), judge.score_majority(1)
@@ -95,7 +102,7 @@ def score_in_context(args: argparse.Namespace) -> None:
     for seed in args.few_shot_seeds:
 
         def score(task: Task, seed: int = seed) -> list[Score]:
-            (examples,) = draw(args, task, builder, shots=32, seed=seed)
+            (examples,) = draw(args, task, builder, ROWS, shots=32, seed=seed)
             start = time.perf_counter()
             answers, used = answer_in_context(model, builder.tokenizer, examples.few_shot, examples.evaluation)
             seconds = time.perf_counter() - start
@@ -121,10 +128,12 @@ def make_builder(name_or_path: str | Path) -> FeatureBuilder:
     return FeatureBuilder(AutoTokenizer.from_pretrained(name_or_path), *lengths, decoder_only=True)
 
 
-def draw(args: argparse.Namespace, task: Task, builder: FeatureBuilder, shots: int, seed: int) -> list:
+def draw(
+    args: argparse.Namespace, task: Task, builder: FeatureBuilder, num_rows: int, shots: int = 0, seed: int = 1
+) -> list[TemplateExamples]:
     """Draw the examples that `run_ctr.py` draws with these settings."""
     rows = load_rows(task.dataset, task.source, args.data_dir)
-    return held_out_examples([task], rows, builder, Draws(shots, num_unlabelled=0, max_eval_samples=100), seed)
+    return held_out_examples([task], rows, builder, Draws(shots, num_unlabelled=0, max_eval_samples=num_rows), seed)
 
 
 def once(path: Path, score: Callable[[Task], list[Score]], task: Task) -> None:
