@@ -145,7 +145,7 @@ class CTRForCausalLM(CTRPreTrainedModel, GenerationMixin):
         before_next = joined.before_next[:, skipped:]
         # Of graphs that are compiled the shapes do not depend on the values.
         first = skipped if torch.compiler.is_compiling() else int(before_next.min())
-        outputs = self._run_backbone(joined, options, joined.inputs_embeds.shape[1] - first)
+        outputs = self._run_backbone(joined, options, joined.inputs_embeds.shape[1] - first if first else 0)
         rows = (before_next - first)[..., None]
         logits = outputs.logits.gather(1, rows.to(outputs.logits.device).expand(-1, -1, outputs.logits.shape[-1]))
         lm_loss = None if labels is None else compute_lm_loss(logits, labels[:, skipped:])
@@ -276,7 +276,7 @@ class CTRForCausalLM(CTRPreTrainedModel, GenerationMixin):
         if takes_argument(self.backbone, "logits_to_keep"):
             options = options | {"logits_to_keep": logits_to_keep}
         length = joined.inputs_embeds.shape[1]
-        start = min(self._get_suffix_start(joined), length - logits_to_keep)
+        start = min(self._get_suffix_start(joined), length - logits_to_keep) if logits_to_keep else 0
         if can_read_apart(self.backbone, joined, options, start):
             outputs = read_apart(self.backbone, joined, options, start)
         else:
