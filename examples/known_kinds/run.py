@@ -15,6 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run from a clone, installed or not
 
 import rivals
+from matplotlib.figure import Figure
 
 import run_ctr
 from evaluation.aggregation import format_percent, get_seed_means, get_task_means
@@ -54,6 +55,7 @@ def main() -> None:
     table = format_markdown_table(make_summary(scores))
     with (args.output_dir / "report.md").open("a", encoding="utf-8") as report:
         report.write("\n".join(["## Methods by tasks", "", *table, ""]))
+    draw_methods(scores, args.output_dir / "methods.png")
     print_table(scores, args.output_dir / "report.md")
 
 
@@ -93,6 +95,29 @@ def make_summary(scores: Sequence[Score]) -> list[list[str]]:
         seconds = statistics.median(score.seconds for score in costs[method])
         rows.append([method, *cells, str(costs[method][0].labelled), f"{seconds:.0f}"])
     return rows
+
+
+def draw_methods(scores: Sequence[Score], path: Path) -> None:
+    """Draw the methods' accuracy, over the tasks that all of them can do, against the seconds for one task."""
+    methods = get_methods(scores)
+    shared = [task for task in get_tasks(scores) if {s.method for s in scores if s.task == task} == set(methods)]
+    figure = Figure(figsize=(7, 4.5))
+    axes = figure.subplots()
+    axes.set_xscale("log")
+    for method in methods:
+        of_method = [score for score in scores if score.method == method and score.task in shared]
+        accuracy = 100 * statistics.mean(score.accuracy for score in of_method)
+        seconds = statistics.median(score.seconds for score in of_method)
+        if seconds:
+            axes.scatter(seconds, accuracy, marker="o" if of_method[0].labelled else "s")
+            axes.annotate(method, (seconds, accuracy), textcoords="offset points", xytext=(6, 3), fontsize="small")
+        else:  # what is not fitted at all
+            axes.axhline(accuracy, linestyle="--", linewidth=1, color="gray")
+            axes.text(0.01, accuracy, method, transform=axes.get_yaxis_transform(), fontsize="small", va="bottom")
+    axes.set_xlabel("seconds for one task")
+    axes.set_ylabel(f"accuracy (%), mean of {len(shared)} tasks")
+    axes.margins(x=0.25)
+    figure.savefig(path, dpi=150, bbox_inches="tight")
 
 
 if __name__ == "__main__":
