@@ -74,9 +74,9 @@ def train_and_search(seed: int, language_model: str, data_dir: str, folder: Path
 
 
 def load_training_seed(folder: Path, seed: int) -> list[Score]:
-    """Load a training seed's scores. Their seeds tell the training seed as well, for deviations over both."""
-    scores, _ = load_scores(folder / "held_out" / "report.json")
-    return [replace(score, seed=1000 * seed + score.seed) for score in scores]
+    """Load what there is of a training seed. Its scores' seeds tell both seeds, for deviations over both."""
+    paths = sorted((folder / "held_out" / "held_out").glob("*/seed_*/scores.json"))
+    return [replace(score, seed=1000 * seed + score.seed) for path in paths for score in load_scores(path)[0]]
 
 
 def make_summary(scores: Sequence[Score]) -> list[list[str]]:
