@@ -21,7 +21,8 @@ class TaskDetails:
         template: Jinja source of "input ||| target", as `tasks.Template` takes it.
         max_source_length: Largest number of tokens of an input.
         max_target_length: Largest number of tokens of a target.
-        temperature: Divisor of the answers' log-likelihoods that makes their softmax a calibrated probability.
+        temperature: Divisor of the answers' log-likelihoods that makes their softmax a calibrated probability; negative
+            where two answers mean the opposite of what the model takes them for.
         prior: Shares, in the order of the classes, that the probabilities of the answers are divided by.
 
     Raises:
@@ -56,8 +57,8 @@ class TaskDetails:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or value < 1):
                 raise ValueError(f"`{name}` must be at least 1, but is {value}.")
-        if self.temperature is not None and not 0 < self.temperature < math.inf:
-            raise ValueError(f"`temperature` must be a positive number, but is {self.temperature}.")
+        if self.temperature is not None and not 0 < abs(self.temperature) < math.inf:
+            raise ValueError(f"`temperature` must be a finite number other than 0, but is {self.temperature}.")
         if self.prior is not None and not (min(self.prior) >= 0 and math.isclose(sum(self.prior), 1, abs_tol=1e-3)):
             raise ValueError(f"`prior` must be shares that sum to 1, but is {self.prior!r:.200}.")
 

@@ -12,6 +12,7 @@ METHODS = {
     "code_ensemble": "Code Ensemble (no labels)",
     "training_code": "training code by loss",
     "training_code_by_accuracy": "training code by accuracy",
+    "training_code_calibrated": "training code by calibrated loss",
     "bitwise_search": "Bitwise Search",
     "population_search": "Population Search",
     "prompt_tuning": "Bitwise Search, then tuned",
@@ -42,7 +43,10 @@ class FitConfig(SearchConfig):
     )
     calibrate: bool = field(
         default=False,
-        metadata={"help": "Fit a temperature and a prior to held-out rows, so that probabilities are what they say."},
+        metadata={
+            "help": "Fit a temperature and a prior to held-out rows, so that probabilities are what they say; two answers "
+            "may turn out to be exchanged."
+        },
     )
     tuning_steps: int = field(default=100, metadata={"help": "Gradient steps of prompt tuning."})
     max_source_length: int = field(default=384, metadata={"help": "Tokens of an input, at most."})
@@ -57,6 +61,8 @@ class FitConfig(SearchConfig):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(f"`{name}` must be at least {least}, a whole number, but is {value!r}.")
+        if self.method == "training_code_calibrated" and not self.calibrate:
+            raise ValueError("The method 'training_code_calibrated' needs `calibrate=True`.")
         if self.folds == 1:
             raise ValueError("`folds` must be 0, for no estimate, or at least 2, but is 1.")
         if not isinstance(self.calibrate, bool):

@@ -127,7 +127,8 @@ class FitResult:
             value = f"loss {each.loss:.3f}" if each.accuracy is None else _percent(each.accuracy)
             lines.append(("tried" if number == 0 else "", f"{METHODS[each.method]}: {value}"))
         if self.temperature is not None:
-            lines.append(("temperature", f"{self.temperature:.2f}"))
+            exchanged = " (below 0: the two answers are exchanged)" if self.temperature < 0 else ""
+            lines.append(("temperature", f"{self.temperature:.2f}{exchanged}"))
         lines.append(("seconds", f"{self.seconds:.1f}"))
         lines += [("warning", warning) for warning in self.warnings]
         return lines

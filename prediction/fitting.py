@@ -55,7 +55,9 @@ class Fitting:
         """
         methods = [self.config.method]
         if self.config.method == "auto":
-            methods = affordable_methods(len(self.features), self.ranks) if self.labeled else ["code_ensemble"]
+            calibrates = self.calibrate and self.examples.same_choices
+            asked = affordable_methods(len(self.features), self.ranks, calibrates)
+            methods = asked if self.labeled else ["code_ensemble"]
         steps = len(methods) * self.folds + 1
         with tqdm(total=steps, unit="search", disable=not self.progress, leave=False) as bar:
             self._bar = bar

@@ -19,6 +19,7 @@ from search import (
     tune_prompt,
 )
 
+from .calibration import fit_calibration
 from .config import FitConfig
 
 # What `method="auto"` tries, the cheapest first, and the labeled examples that each is worth trying from.
@@ -26,6 +27,7 @@ AUTO = {
     "code_ensemble": 2,
     "training_code": 2,
     "training_code_by_accuracy": 8,
+    "training_code_calibrated": 12,
     "bitwise_search": 12,
     "prompt_tuning": 12,
 }
@@ -77,6 +79,19 @@ class Searches:
     def training_code_by_accuracy(self) -> list[int]:
         return self._training.best_by_accuracy().code
 
+    @property
+    def training_code_calibrated(self) -> list[int]:
+        """The code whose answers fit best once they are calibrated, though other words are meant by them."""
+        codes = self.scorer.model.task_codes()
+        answers = self.scorer.prompt_scorer.examples.answers
+        losses = [self._compute_calibrated_loss(each, answers) for each in self.scorer.choice_log_likelihoods(codes)]
+        return codes[min(range(len(codes)), key=losses.__getitem__)].tolist()
+
+    @staticmethod
+    def _compute_calibrated_loss(scores: torch.Tensor, answers: torch.LongTensor) -> float:
+        values = fit_calibration(scores, answers).log_probabilities(scores)
+        return -values.gather(1, answers[:, None]).mean().item()
+
     @cached_property
     def bitwise_search(self) -> list[int]:
         space = task_code_space(self.scorer.model)
@@ -120,9 +135,15 @@ def _completed(result: CodeSearchResult) -> CodeSearchResult:
     return result
 
 
-def affordable_methods(num_labeled: int, has_choices: bool) -> list[str]:
-    """The methods that are worth trying on that many labeled examples, the cheapest first."""
-    methods = [method for method, least in AUTO.items() if num_labeled >= least]
+def affordable_methods(num_labeled: int, has_choices: bool, calibrates: bool) -> list[str]:
+    """The methods that are worth trying on that many labeled examples, the cheapest first.
+
+    Args:
+        num_labeled: Number of labeled examples.
+        has_choices: Whether there are answers to choose between.
+        calibrates: Whether answers that mean the same in all rows are calibrated.
+    """
+    left_out = set() if calibrates else {"training_code_calibrated"}
     if not has_choices:  # neither votes nor accuracies
-        methods = [method for method in methods if method not in ("code_ensemble", "training_code_by_accuracy")]
-    return methods
+        left_out |= {"code_ensemble", "training_code_by_accuracy"}
+    return [method for method, least in AUTO.items() if num_labeled >= least and method not in left_out]

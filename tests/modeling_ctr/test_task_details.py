@@ -77,7 +77,9 @@ def test_a_config_of_a_newer_version_may_know_more(tiny_t5_config):
     assert TaskDetails.from_dict(config.task_details["a"], "a").answers == ["x", "y"]
     with pytest.raises(ValueError, match="`task_details` has details of 'b', which is not the name of any task"):
         CTRConfig(**fields, task_details={"b": {}})
-    with pytest.raises(ValueError, match="`task_details\\['a'\\]` is wrong: `temperature` must be a positive number"):
+    with pytest.raises(
+        ValueError, match="`task_details\\['a'\\]` is wrong: `temperature` must be a finite number other than 0"
+    ):
         CTRConfig(**fields, task_details={"a": {"temperature": 0.0}})
 
 
@@ -91,8 +93,8 @@ def test_a_config_of_a_newer_version_may_know_more(tiny_t5_config):
         ({"labels": [float("nan")]}, "`labels` must be"),
         ({"labels": ["a", "a"]}, "`labels` must be distinct"),
         ({"max_source_length": 0}, "`max_source_length` must be at least 1"),
-        ({"temperature": float("nan")}, "`temperature` must be a positive number"),
-        ({"temperature": -1.0}, "`temperature` must be a positive number"),
+        ({"temperature": float("nan")}, "`temperature` must be a finite number other than 0"),
+        ({"temperature": 0.0}, "`temperature` must be a finite number other than 0"),
         ({"prior": [0.5, 0.6]}, "`prior` must be shares that sum to 1"),
         ({"prior": [1.5, -0.5]}, "`prior` must be shares that sum to 1"),
     ],

@@ -54,6 +54,29 @@ def test_a_few_rows_that_are_all_right_tell_little():
     assert found.log_probabilities(unsure).exp().max() < 0.99
 
 
+def test_two_answers_that_mean_the_opposite_are_exchanged(scores_and_answers):
+    scores, answers = scores_and_answers
+    two = scores[answers < 2][:, :2] + torch.tensor([1.0, 0.0])  # the first is preferred as well
+    opposite = 1 - answers[answers < 2]
+    found = fit_calibration(two, opposite)
+    assert found.temperature < 0
+    right = (found.log_probabilities(two).argmax(1) == opposite).double().mean()
+    assert right > 0.75 > 0.3 > (two.argmax(1) == opposite).double().mean()
+    rare = torch.cat([torch.nonzero(opposite == 0)[:20, 0], torch.nonzero(opposite == 1)[:200, 0]])
+    found = fit_calibration(two[rare], opposite[rare])
+    given = found.log_probabilities(two[rare]).exp().mean(0)
+    assert found.temperature < 0 and given[0] == pytest.approx(20 / 220, abs=0.06)
+
+
+def test_answers_are_not_exchanged_by_chance():
+    generator = torch.Generator().manual_seed(0)
+    exchanged = 0
+    for _ in range(200):  # scores that say nothing
+        scores, answers = torch.randn(32, 2, generator=generator), torch.randint(2, (32,), generator=generator)
+        exchanged += fit_calibration(scores, answers).temperature < 0
+    assert exchanged < 20
+
+
 def test_without_calibration_probabilities_are_those_among_the_answers():
     scores = torch.tensor([[-40.0, -41.0]])
     assert torch.allclose(Calibration().log_probabilities(scores).exp(), scores.double().softmax(1))

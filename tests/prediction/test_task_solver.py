@@ -40,6 +40,26 @@ def test_probabilities_are_those_of_the_model_among_the_answers(fitted, reviews,
     assert fitted.predict(texts, "stars") == labels
 
 
+def test_a_code_whose_answers_mean_the_opposite_is_found_and_used(solver, reviews, quick, tiny_tokenizer):
+    texts, _ = reviews
+    words = [f"w{number}" for number in range(10, 40)]
+    choices = [tiny_tokenizer(word).input_ids for word in words]
+    examples = [{"input_ids": tiny_tokenizer(text).input_ids, "choice_ids": choices} for text in texts]
+    scores = CodeScorer(solver.model, examples).choice_log_likelihoods(solver.model.task_codes()[:1])[0]
+    # Two words between which the first training code decides by the text; the labels are the opposite of its answers.
+    leads = scores[:, :, None] - scores[:, None, :]
+    one, other = divmod(int((leads.std(0) / (leads.mean(0).abs() + 0.01)).argmax()), len(words))
+    labels = [words[other] if lead > 0 else words[one] for lead in leads[:, one, other]]
+    with pytest.raises(ValueError, match="'training_code_calibrated' needs `calibrate=True`"):
+        solver.fit(texts, labels, name="opposite", **quick | {"method": "training_code_calibrated"})
+    asked = quick | {"method": "training_code_calibrated", "calibrate": True}
+    result = solver.fit(texts, labels, name="opposite", **asked | {"folds": 0})
+    assert result.temperature < 0 and "exchanged" in str(result)
+    assert np.mean(np.array(solver.predict(texts, "opposite")) == labels) > 0.9
+    auto = solver.fit(texts, labels, name="auto", **asked | {"method": "auto", "tuning_steps": 1})
+    assert "training_code_calibrated" in [each.method for each in auto.tried]
+
+
 def test_a_task_for_each_text(fitted, reviews):
     texts, _ = reviews
     tasks = ["reviews", "stars", "stars"] * 8
