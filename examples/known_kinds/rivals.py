@@ -50,7 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data_dir", required=True, help="what prepare.py wrote")
     parser.add_argument("--output_dir", type=Path, default=Path("out/known_kinds/rivals"))
     parser.add_argument("--few_shot_seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
-    parser.add_argument("--ia3_steps", type=int, default=100)
+    parser.add_argument(
+        "--ia3_steps", type=int, default=100, help="0 leaves (IA)³ out, which takes nearly all the time"
+    )
     args = parser.parse_args(arguments)
     model = AutoModelForSeq2SeqLM.from_pretrained(args.model_name_or_path, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(args.model_name_or_path)
@@ -65,10 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 rows = load_rows(task.dataset, task.source, args.data_dir)
                 (examples,) = held_out_examples([task], rows, builder, DRAWS, seed)
                 judge = Judge(model, examples, builder)
-                new = [
-                    *score_embeddings(judge, examples, sentences, tokenizer, seed),
-                    score_ia3(judge, examples, args.ia3_steps, seed),
-                ]
+                new = score_embeddings(judge, examples, sentences, tokenizer, seed)
+                if args.ia3_steps:
+                    new.append(score_ia3(judge, examples, args.ia3_steps, seed))
                 path.parent.mkdir(parents=True, exist_ok=True)
                 save_scores(new, path, {"seed": seed})
             scores += load_scores(path)[0]
