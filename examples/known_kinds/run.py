@@ -49,12 +49,13 @@ def main() -> None:
             + ["--few_shot_seeds", *few_shot_seeds]
         )
     scores = [score for seed in args.seeds for score in load_training_seed(args.output_dir / f"seed_{seed}", seed)]
-    scores += load_scores(args.output_dir / "rivals" / "report.json")[0]
+    rival_files = sorted((args.output_dir / "rivals").glob("*_[0-9]*.json"))  # one for each task and few-shot seed
+    scores += [score for path in rival_files for score in load_scores(path)[0]]
     about = {"training seeds": args.seeds, "few-shot seeds": args.few_shot_seeds, "labeled examples": 32}
     write_report(scores, args.output_dir, about)
     table = format_markdown_table(make_summary(scores))
     with (args.output_dir / "report.md").open("a", encoding="utf-8") as report:
-        report.write("\n".join(["## Methods by tasks", "", *table, ""]))
+        report.write("\n".join(["", "## Methods by tasks", "", *table, ""]))
     draw_methods(scores, args.output_dir / "methods.png")
     print_table(scores, args.output_dir / "report.md")
 

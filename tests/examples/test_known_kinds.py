@@ -3,6 +3,7 @@
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from datasets import Dataset
@@ -41,6 +42,28 @@ def test_the_tasks_are_known_and_no_held_out_data_set_is_trained():
     assert not {task.dataset for task in training} & {task.dataset for task in held_out}
     prepare = load_script("prepare")
     assert {task.dataset for task in [*training, *held_out]} <= {*prepare.DATASETS, *prepare.YES_NO}
+
+
+def test_ways_to_use_training_codes_on_answers_that_are_known():
+    script = load_script("training_codes")
+    generator = np.random.default_rng(0)
+
+    def make_part(number: int, name: str) -> dict[str, np.ndarray]:
+        """Answers of a code that says the opposite, and of two that say nothing; the language model says the truth."""
+        answers = generator.integers(2, size=number)
+        right = 2.0 * np.eye(2)[answers] + generator.normal(size=(number, 2))
+        scores = np.stack([-right, *generator.normal(size=(2, number, 2))])
+        return {name: scores, f"{name}_raw": right, f"{name}_answers": answers}
+
+    arrays = make_part(400, "evaluation") | make_part(32, "unlabelled")
+    for seed in script.FEW_SHOT_SEEDS:
+        arrays |= make_part(32, f"few_{seed}")
+    ways = script.compare_ways(arrays)
+    means = {way: np.mean(values) for way, values in ways.items()}
+    assert means["no code"] > 0.85 and means["training code, oracle (best on these rows)"] < 0.65
+    assert means["training code by calibrated loss"] > 0.85 > 0.65 > means["training code by loss"]
+    assert means["LR on the answers under all training codes"] > 0.8
+    assert len(ways["training code by loss"]) == 5 and len(ways["no code"]) == 1
 
 
 @pytest.mark.parametrize("name", ["stage1", "stage2", "held_out"])
