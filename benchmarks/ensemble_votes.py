@@ -55,7 +55,7 @@ def main() -> None:
 
 def compute_scores(case: Case) -> dict[str, np.ndarray]:
     """Score the training codes on 128 training rows and on the evaluation rows of a task."""
-    model = CTRForConditionalGeneration.from_pretrained(case.model).eval()
+    model = CTRForConditionalGeneration.from_pretrained(case.model)
     builder = FeatureBuilder(AutoTokenizer.from_pretrained(case.tokenizer), case.max_source_length, 4)
     rows = load_rows(case.task.dataset, case.task.source)
     drawn = rows.train.select(sorted(random.Random(case.seed).sample(range(len(rows.train)), UNLABELLED)))

@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=60, help="Evaluation rows of each task.")
     parser.add_argument("--max_source_length", type=int, default=128)
     args = parser.parse_args()
-    model = CTRForConditionalGeneration.from_pretrained(args.checkpoint).eval()
+    model = CTRForConditionalGeneration.from_pretrained(args.checkpoint)
     builder = FeatureBuilder(AutoTokenizer.from_pretrained(args.checkpoint), args.max_source_length)
     tasks = select_tasks(load_tasks(*args.templates_dir), model.config.task_names, args.data_dir)
     draws = Draws(num_shots=0, num_unlabelled=0, max_eval_samples=args.rows)

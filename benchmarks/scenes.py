@@ -36,7 +36,7 @@ from evaluation.report import write_report
 from evaluation.score import Score, load_scores, save_scores
 from evaluation.tables import format_markdown_table
 from evaluation.terminal import print_table
-from modeling_ctr import CTRForCausalLM, CTRForConditionalGeneration, CTRPreTrainedModel
+from modeling_ctr import CTRPreTrainedModel, load_model
 from search import BitwiseSearch, CodeScorer, PromptScorer, task_code_space, tune_prompt
 from tasks import FeatureBuilder, load_rows, load_tasks, select_tasks
 from tasks.scenes import ALL_TASKS, TRAINING_TASKS, write_scenes
@@ -114,13 +114,8 @@ def run_seed(seed: int, folder: Path, code_position: str | None = None) -> tuple
     held_out_flags = ["--tasks", f"{folder}/tasks/held_out_tasks.yaml", "--mean_training_code"]
     train_models(seed, folder, held_out_flags, code_position)
     scores, _ = load_scores(folder / "stage2" / "report.json")
-    kinds = (
-        (AutoModelForCausalLM, CTRForCausalLM)
-        if code_position
-        else (AutoModelForSeq2SeqLM, CTRForConditionalGeneration)
-    )
-    language_model = kinds[0].from_pretrained(folder / "lm").eval()
-    model = kinds[1].from_pretrained(folder / "stage2").eval()
+    language_model = (AutoModelForCausalLM if code_position else AutoModelForSeq2SeqLM).from_pretrained(folder / "lm")
+    model = load_model(folder / "stage2")
     tokenizer = AutoTokenizer.from_pretrained(folder / "lm")
     builder = FeatureBuilder(
         tokenizer, max_source_length=32, max_target_length=4, decoder_only=code_position is not None

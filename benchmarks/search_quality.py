@@ -21,9 +21,10 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, installed or not
@@ -33,6 +34,7 @@ import transformers
 from datasets import Dataset
 from transformers import AutoTokenizer
 
+from evaluation.aggregation import format_percent
 from modeling_ctr import CTRForConditionalGeneration
 from search import (
     OBJECTIVES,
@@ -102,7 +104,7 @@ def main() -> None:
     flags = {name: str(value) for name, value in vars(args).items() if name not in free}
     rows = kept_rows(kept, flags)
     for case in scenes_cases(args) if args.model_name_or_path is None else given_cases(args):
-        model = CTRForConditionalGeneration.from_pretrained(case.model).eval()
+        model = CTRForConditionalGeneration.from_pretrained(case.model)
         digest = model_fingerprint(model)
         done = [row for row in rows if (row["seed"], row["task"]) == (case.seed, case.task.name)]
         if done:
@@ -291,11 +293,7 @@ def report(rows: list[dict], budgets: list[int]) -> str:
     """Markdown: means over tasks for each seed, then mean and deviation over seeds."""
     seeds = sorted({row["seed"] for row in rows})
 
-    def summary(value) -> str:
-        by_seed = [100 * statistics.mean(value(row) for row in rows if row["seed"] == seed) for seed in seeds]
-        deviation = f" ± {statistics.stdev(by_seed):.1f}" if len(by_seed) > 1 else ""
-        return f"{statistics.mean(by_seed):.1f}{deviation}"
-
+    summary = partial(summarize, rows)
     lines = [
         f"{date.today()}, {platform.machine()} CPU, {torch.get_num_threads()} thread(s), torch {torch.__version__}, "
         f"transformers {transformers.__version__}; seeds {seeds}, {len(rows)} tasks in all, "
@@ -340,6 +338,14 @@ def report(rows: list[dict], budgets: list[int]) -> str:
         f"| {name} | " + " | ".join(f"{value:.3f}" for value in values) + " |" for name, values in losses.items()
     ]
     return "\n".join(lines) + "\n"
+
+
+def summarize(rows: list[dict], get_accuracy: Callable[[dict], float]) -> str:
+    """Write the mean over tasks for each seed, as mean and deviation over seeds, in percent."""
+    seeds = dict.fromkeys(row["seed"] for row in rows)
+    return format_percent(
+        [statistics.mean(get_accuracy(row) for row in rows if row["seed"] == seed) for seed in seeds]
+    )
 
 
 if __name__ == "__main__":

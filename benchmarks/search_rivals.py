@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone
 
 import optuna
 import torch
-from search_quality import SHOTS, Case, accuracy, scenes_cases
+from search_quality import SHOTS, Case, accuracy, scenes_cases, summarize
 from transformers import AutoTokenizer
 
 from modeling_ctr import CTRForConditionalGeneration
@@ -76,7 +76,7 @@ def main() -> None:
 
 def compare(case: Case, methods: Iterable[str], budgets: list[int]) -> dict[str, dict]:
     """Run all methods on one task: `at_budgets` holds `[loss, accuracy]` for each budget."""
-    model = CTRForConditionalGeneration.from_pretrained(case.model).eval()
+    model = CTRForConditionalGeneration.from_pretrained(case.model)
     builder = FeatureBuilder(AutoTokenizer.from_pretrained(case.tokenizer), case.max_source_length, 4)
     split = few_shot_split(case.task, load_rows(case.task.dataset, case.task.source), SHOTS, case.seed)
     judge = CodeScorer(model, builder.evaluation(case.task, split.evaluation))
@@ -155,24 +155,17 @@ def make_report(rows: list[dict], methods: list[str], budgets: list[int]) -> str
     for name in methods:
         of_name = [row[name] for row in rows]
         cells = [
-            _summarize(rows, seeds, lambda row, name=name, i=i: row[name]["at_budgets"][i][1])
-            for i in range(len(budgets))
+            summarize(rows, lambda row, name=name, i=i: row[name]["at_budgets"][i][1]) for i in range(len(budgets))
         ]
         ends = [each["end"] for each in of_name]
         differences = [end[1] - row[BITWISE]["end"][1] for end, row in zip(ends, rows, strict=True)]
-        cells.append(_summarize(rows, seeds, lambda row, name=name: row[name]["end"][1]))
+        cells.append(summarize(rows, lambda row, name=name: row[name]["end"][1]))
         cells += [f"{100 * min(end[1] for end in ends):.1f}", str(sum(end[1] < 0.8 for end in ends))]
         cells.append(f"{statistics.mean(end[0] for end in ends):.3f}")
         cells.append(f"{sum(d > 0.01 for d in differences)} / {sum(d < -0.01 for d in differences)}")
         cells.append(f"{statistics.mean(each['evaluations'] for each in of_name):.0f}")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
-
-
-def _summarize(rows: list[dict], seeds: list[int], get_accuracy: Callable[[dict], float]) -> str:
-    means = [100 * statistics.mean(get_accuracy(row) for row in rows if row["seed"] == seed) for seed in seeds]
-    deviation = f" ± {statistics.stdev(means):.1f}" if len(means) > 1 else ""
-    return f"{statistics.mean(means):.1f}{deviation}"
 
 
 if __name__ == "__main__":

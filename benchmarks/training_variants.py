@@ -12,7 +12,7 @@ from t5_shapes import make_t5_config
 from torch import nn
 from transformers import LlamaForCausalLM, PreTrainedConfig, T5ForConditionalGeneration
 
-from modeling_ctr import CTRConfig, CTRForCausalLM, CTRForConditionalGeneration
+from modeling_ctr import CTRConfig, get_model_class
 from trainers import CTRTrainingArguments, freeze_for_stage
 from trainers.optimization import get_parameter_groups
 from trainers.throughput import count_batch_flops, count_token_flops
@@ -108,8 +108,7 @@ class VariantMaker:
         config = CTRConfig(
             text_config=self.make_text_config(), num_tasks=NUM_TASKS, code_length=CODE_LENGTH, **position
         )
-        model = (CTRForCausalLM if self.args.decoder_only else CTRForConditionalGeneration)(config)
-        model = model.to(self.device).train()
+        model = get_model_class(config)(config).to(self.device).train()
         settings = CTRTrainingArguments(stage=stage, report_to="none")
         freeze_for_stage(model, settings)
         if stage == 1 and self.args.dtype == "bfloat16":

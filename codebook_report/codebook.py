@@ -54,7 +54,7 @@ def load_checkpoint(checkpoint: str) -> CTRPreTrainedModel:
     if Path(checkpoint).exists() and not (Path(checkpoint) / "config.json").is_file():
         raise ValueError(f"'{checkpoint}' is not a checkpoint: it has no config.json; train one or name another.")
     try:
-        return load_model(checkpoint).eval()
+        return load_model(checkpoint)
     except OSError as error:
         if Path(checkpoint).exists():
             raise ValueError(str(error)) from error

@@ -57,12 +57,7 @@ def write_predictions(
     for question in questions:
         name = get_file_name(f"{question.task.name}.{question.method}")
         parts.append(output_dir / "predictions" / f"{name}.jsonl")
-        own_builder = FeatureBuilder(
-            builder.tokenizer,
-            question.details.max_source_length or builder.max_source_length,
-            question.details.max_target_length or builder.max_target_length,
-            decoder_only=builder.decoder_only,
-        )
+        own_builder = builder.with_lengths(question.details.max_source_length, question.details.max_target_length)
         _answer(model, digest, own_builder, question, parts[-1])
     if is_main_process():
         _join(questions, parts, output_dir)

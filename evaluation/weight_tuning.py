@@ -86,7 +86,7 @@ def tune_weights(
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimizer = torch.optim.AdamW(parameters.values(), lr=learning_rate, weight_decay=0.0)
     best, stopping = {}, EarlyStopping(PATIENCE)
-    order: list[int] = []
+    batches = draw_batches(len(rows), BATCH_SIZE, generator)
     was_training = model.training
     model.train()
     for step in tqdm(range(steps + 1), desc="tuning", leave=False):  # steps taken
@@ -95,10 +95,7 @@ def tune_weights(
             best = {name: parameter.detach().clone() for name, parameter in parameters.items()}
         if step == steps or stopping.should_stop:
             break
-        if len(order) < BATCH_SIZE:
-            order += generator.sample(range(len(rows)), len(rows))
-        chosen, order = order[:BATCH_SIZE], order[BATCH_SIZE:]
-        batch = collate([rows[i] for i in chosen])
+        batch = collate([rows[i] for i in next(batches)])
         inputs = {name: batch[name].to(model.device) for name in ("input_ids", "attention_mask", "labels")}
         if not model.config.is_encoder_decoder:
             inputs = prepare_causal_inputs(_get_plain(model), inputs)
@@ -108,6 +105,16 @@ def tune_weights(
     _copy_into(model, best)
     model.train(was_training)
     return step
+
+
+def draw_batches(num_rows: int, batch_size: int, generator: random.Random) -> Iterator[list[int]]:
+    """Draw row numbers for ever, `batch_size` at a time, pass after pass, each in an order of its own."""
+    order: list[int] = []
+    while True:
+        if len(order) < batch_size:
+            order += generator.sample(range(num_rows), num_rows)
+        yield order[:batch_size]
+        order = order[batch_size:]
 
 
 def _get_plain(model: nn.Module) -> PreTrainedModel:

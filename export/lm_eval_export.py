@@ -9,11 +9,10 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from export.card import write_card
 from export.lm_eval_model import MASK_NAME, check_same_probabilities, needs_mask, untie, write_mask
 from export.lm_eval_tasks import TaskWriter, make_task_names, write_task
 from export.loading import load_parts, select_names
-from export.plain_checkpoint import make_parts
+from export.plain_checkpoint import make_parts, write_parts
 from export.whole_folder import check_new, write_whole
 from modeling_ctr import CTRPreTrainedModel
 from search.scoring.model_modes import evaluating
@@ -88,24 +87,19 @@ def export_to_lm_eval(
     if masked:
         plain = untie(plain)
     task_names = make_task_names(names)
+    builder = FeatureBuilder(
+        tokenizer, max_source_length, max_target_length, decoder_only=not model.config.is_encoder_decoder
+    )
 
     def write(target: Path) -> None:
         tasks_folder = target / TASKS_FOLDER
         tasks_folder.mkdir()
         for name in names:
             details = model.task_details(name)
-            builder = FeatureBuilder(
-                tokenizer,
-                details.max_source_length or max_source_length,
-                details.max_target_length or max_target_length,
-                decoder_only=not model.config.is_encoder_decoder,
-            )
-            writer = TaskWriter(exported, prefix_tokenizer, plain.config, builder)
+            own_builder = builder.with_lengths(details.max_source_length, details.max_target_length)
+            writer = TaskWriter(exported, prefix_tokenizer, plain.config, own_builder)
             write_task(tasks_folder, task_names[name], writer.make_rows(name, *questions[name]))
-        plain.save_pretrained(target)
-        prefix_tokenizer.save_pretrained(target)
-        exported.write(target)
-        write_card(target, folder.resolve().name, exported, model)
+        write_parts(target, folder.resolve().name, model, plain, prefix_tokenizer, exported)
         mask = tasks_folder / MASK_NAME if masked else None
         if mask is not None:
             write_mask(plain, exported.vocab_size, mask)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from modeling_ctr import CTRConfig, CTRForCausalLM, CTRForConditionalGeneration, CTRPreTrainedModel
+from modeling_ctr import CTRPreTrainedModel, load_model
 from modeling_ctr.hub_errors import loading_errors
 
 
@@ -35,10 +35,7 @@ def load_parts(
             raise ValueError("A model that is loaded already needs its tokenizer, too: give `tokenizer`.")
     else:
         tokenizer = tokenizer or load_tokenizer(model, **hub_options)
-        with loading_errors(model):
-            config = CTRConfig.from_pretrained(model, **hub_options)
-        model_class = CTRForConditionalGeneration if config.is_encoder_decoder else CTRForCausalLM
-        model = model_class.from_pretrained(model, dtype=dtype, **hub_options)
+        model = load_model(model, dtype=dtype, **hub_options)
     if getattr(model, "is_quantized", False):
         raise ValueError("A quantized model cannot be exported: load it without a `quantization_config`.")
     if model._hf_peft_config_loaded:

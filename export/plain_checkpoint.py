@@ -65,13 +65,12 @@ def export_model(
     model, tokenizer = load_parts(model, tokenizer, token=token, **hub_options)
     plain, prefix_tokenizer, exported = make_parts(model, tokenizer, select_names(model, tasks))
 
-    def write(target: Path, repo_id: str) -> None:
-        plain.save_pretrained(target, max_shard_size=max_shard_size)
-        prefix_tokenizer.save_pretrained(target)
-        exported.write(target)
-        write_card(target, repo_id, exported, model)
+    repo_id = push_to_hub or folder.resolve().name
 
-    write_whole(folder, lambda aside: write(aside, push_to_hub or folder.resolve().name))
+    def write(target: Path) -> None:
+        write_parts(target, repo_id, model, plain, prefix_tokenizer, exported, max_shard_size=max_shard_size)
+
+    write_whole(folder, write)
     if push_to_hub is not None:
         push_folder(folder, push_to_hub, private=private, token=token, commit_message="Upload exported CTR model")
     return exported
@@ -117,6 +116,22 @@ def make_parts(
     with evaluating(model):
         check_same_logits(model, tokenizer, plain, prefixed.tokenizer, exported)
     return plain, prefixed.tokenizer, exported
+
+
+def write_parts(
+    folder: Path,
+    repo_id: str,
+    model: CTRPreTrainedModel,
+    plain: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    exported: ExportedTasks,
+    **options: Any,
+) -> None:
+    """Write what `make_parts` made of a CTR model, and the card of `repo_id`; options are `save_pretrained`'s."""
+    plain.save_pretrained(folder, **options)
+    tokenizer.save_pretrained(folder)
+    exported.write(folder)
+    write_card(folder, repo_id, exported, model)
 
 
 @torch.no_grad()

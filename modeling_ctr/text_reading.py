@@ -17,16 +17,16 @@ def can_read_apart(language_model: PreTrainedModel, joined: JoinedInputs, option
         options: Further arguments of the language model's.
         start: Number of places that no prompt vector stands in, and that no logits are asked of.
     """
-    drops_caches = any(getattr(module, "gradient_checkpointing", False) for module in language_model.modules())
     asks_for_more = any(options.get(name) for name in ("use_cache", "output_hidden_states", "output_attentions"))
-    return (
+    return (  # what takes a walk through the model is asked last: this is asked at every forward pass
         start > 0
         and torch.is_grad_enabled()
         and joined.inputs_embeds.requires_grad
         and options.get("past_key_values") is None
         and not asks_for_more
-        and not drops_caches
         and not any(parameter.requires_grad for parameter in language_model.parameters())
+        # Activation checkpointing drops caches.
+        and not any(getattr(module, "gradient_checkpointing", False) for module in language_model.modules())
     )
 
 

@@ -18,6 +18,8 @@ from search import (
     task_code_space,
     tune_prompt,
 )
+from search.scoring.objectives import choice_cross_entropy
+from search.task_code_search import first_best
 
 from .calibration import fit_calibration
 from .config import FitConfig
@@ -84,13 +86,9 @@ class Searches:
         """The code whose answers fit best once they are calibrated, though other words are meant by them."""
         codes = self.scorer.model.task_codes()
         answers = self.scorer.prompt_scorer.examples.answers
-        losses = [self._compute_calibrated_loss(each, answers) for each in self.scorer.choice_log_likelihoods(codes)]
-        return codes[min(range(len(codes)), key=losses.__getitem__)].tolist()
-
-    @staticmethod
-    def _compute_calibrated_loss(scores: torch.Tensor, answers: torch.LongTensor) -> float:
-        values = fit_calibration(scores, answers).log_probabilities(scores)
-        return -values.gather(1, answers[:, None]).mean().item()
+        scores = self.scorer.choice_log_likelihoods(codes)
+        calibrated = torch.stack([fit_calibration(each, answers).log_probabilities(each) for each in scores])
+        return codes[first_best(choice_cross_entropy(calibrated, answers).mean(1).tolist())].tolist()
 
     @cached_property
     def bitwise_search(self) -> list[int]:

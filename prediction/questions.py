@@ -48,13 +48,13 @@ def make_question(
     details = model.task_details(name)
     builder = FeatureBuilder(
         tokenizer,
-        details.max_source_length or FitConfig.max_source_length,
-        details.max_target_length or FitConfig.max_target_length,
+        FitConfig.max_source_length,
+        FitConfig.max_target_length,
         decoder_only=not model.config.is_encoder_decoder,
     )
     return Question(
         task=make_task(name, details, choices_by_row),
-        builder=builder,
+        builder=builder.with_lengths(details.max_source_length, details.max_target_length),
         vectors=model.get_task_vectors(name).detach(),
         labels=details.answers if details.labels is None else details.labels,
         calibration=Calibration(details.temperature or 1.0, None if choices_by_row else details.prior),

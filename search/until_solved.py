@@ -84,7 +84,7 @@ def search_until_solved(
     rounds = [search("normalized_loss", target, max(1, budget // 2))]
     left = budget - rounds[0].evaluations
     if rounds[0].stopped == "max_evaluations" and left > 0:
-        if rounds[0].loss > HOPELESS * _compute_loss_of_guess(scorer, rounds[0].code):
+        if rounds[0].loss > HOPELESS * _compute_loss_of_guess(scorer):
             # The start codes are known, and cost nothing again. The paper's loss is a sum, and never the lesser.
             known = len(scorer.model.task_codes().unique(dim=0))
             rounds.append(search("loss", target * scorer.num_examples, left + known))
@@ -97,7 +97,7 @@ def search_until_solved(
     return UntilSolvedResult(list(codes[best]), losses[best], len(codes), losses[best] <= target, rounds)
 
 
-def _compute_loss_of_guess(scorer: CodeScorer, code: list[int]) -> float:
+def _compute_loss_of_guess(scorer: CodeScorer) -> float:
     """Compute the normalized loss of one who holds all of an example's choices for equally likely."""
-    counts = scorer.choice_log_likelihoods([code])[0].isfinite().sum(1)
-    return (counts.double().log() * scorer.prompt_scorer.examples.weights).mean().item()
+    prompts = scorer.prompt_scorer
+    return (prompts.num_choices.double().log() * prompts.examples.weights).mean().item()

@@ -89,6 +89,16 @@ class FeatureBuilder:
         if decoder_only:
             self._settings.append("decoder_only")
 
+    def with_lengths(self, max_source_length: int | None, max_target_length: int | None) -> "FeatureBuilder":
+        """Make a builder with these lengths, as a task may know them; None leaves this one's."""
+        return FeatureBuilder(
+            self.tokenizer,
+            max_source_length or self.max_source_length,
+            max_target_length or self.max_target_length,
+            self.num_proc,
+            self.decoder_only,
+        )
+
     def training(self, task: Task, rows: Dataset, task_id: int) -> Dataset:
         """Features to train on. Rows without label, and rows that the task does not apply to, are left out.
 

@@ -79,7 +79,7 @@ def run_position(args: argparse.Namespace, position: str) -> None:
 
 def score_training_tasks(args: argparse.Namespace, folder: Path) -> None:
     """Score each training task with its own code, beside the language model without any."""
-    model = CTRForCausalLM.from_pretrained(folder / "stage1").eval()
+    model = CTRForCausalLM.from_pretrained(folder / "stage1")
     builder = make_builder(folder / "stage1")
     codes = model.task_codes()
 
@@ -97,7 +97,7 @@ def score_training_tasks(args: argparse.Namespace, folder: Path) -> None:
 
 def score_in_context(args: argparse.Namespace) -> None:
     """Answer the held-out tasks with the plain language model behind the labeled examples."""
-    model = AutoModelForCausalLM.from_pretrained(args.model_name_or_path).eval()
+    model = AutoModelForCausalLM.from_pretrained(args.model_name_or_path)
     builder = make_builder(args.model_name_or_path)
     for seed in args.few_shot_seeds:
 

@@ -33,6 +33,7 @@ from evaluation.protocol import Draws, Judge, TemplateExamples, held_out_example
 from evaluation.report import write_report
 from evaluation.result_files import get_file_name
 from evaluation.score import Score, load_scores, save_scores
+from evaluation.weight_tuning import draw_batches
 from tasks import FeatureBuilder, load_rows, load_tasks, select_tasks
 
 HERE = Path(__file__).parent
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--ia3_steps", type=int, default=100, help="0 leaves (IA)³ out, which takes nearly all the time"
     )
     args = parser.parse_args(arguments)
-    model = AutoModelForSeq2SeqLM.from_pretrained(args.model_name_or_path, dtype=torch.float32).eval()
+    model = AutoModelForSeq2SeqLM.from_pretrained(args.model_name_or_path, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(args.model_name_or_path)
     sentences = SentenceModel(args.sentence_model)
     builder = FeatureBuilder(tokenizer, MAX_SOURCE_LENGTH)
@@ -128,7 +129,7 @@ class SentenceModel:
     """A sentence encoder: the mean of its last states."""
 
     def __init__(self, name_or_path: str):
-        self.model = AutoModel.from_pretrained(name_or_path).eval()
+        self.model = AutoModel.from_pretrained(name_or_path)
         self.tokenizer = AutoTokenizer.from_pretrained(name_or_path)
 
     def embed(self, texts: list[str]) -> np.ndarray:
@@ -160,15 +161,12 @@ def tuned_by_ia3(model: PreTrainedModel, few_shot: Dataset, steps: int, seed: in
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / warm_up, (steps - step) / max(1, steps - warm_up))
     )
-    generator, order = random.Random(seed), []
     rows = list(few_shot)
+    batches = draw_batches(len(rows), IA3_BATCH_SIZE, random.Random(seed))
     try:
         for _ in tqdm(range(steps), desc="(IA)³", leave=False):
-            if len(order) < IA3_BATCH_SIZE:
-                order += generator.sample(range(len(rows)), len(rows))
-            batch, order = order[:IA3_BATCH_SIZE], order[IA3_BATCH_SIZE:]
             optimizer.zero_grad()
-            compute_tfew_loss(model, [rows[row] for row in batch]).backward()
+            compute_tfew_loss(model, [rows[row] for row in next(batches)]).backward()
             optimizer.step()
             schedule.step()
         yield

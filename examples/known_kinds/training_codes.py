@@ -18,12 +18,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from transformers import AutoTokenizer
 
+from evaluation.aggregation import format_percent
 from evaluation.protocol import Draws, held_out_examples
 from evaluation.result_files import get_file_name
 from evaluation.tables import format_markdown_table
 from modeling_ctr import CTRForConditionalGeneration
 from prediction.calibration import Calibration, fit_calibration
 from search import CodeScorer
+from search.code_ensemble import ensemble_vote
+from search.scoring.objectives import choice_cross_entropy
 from tasks import FeatureBuilder, Task, load_rows, load_tasks, select_tasks
 
 HERE = Path(__file__).resolve().parent
@@ -62,16 +65,17 @@ def score_training_codes(checkpoint: Path, task: Task, data_dir: str) -> Arrays:
         For `few_1` to `few_5`, `unlabelled` and `evaluation`: `(num_codes, num_examples, num_choices)`, the same without a
         code under `..._raw` `(num_examples, num_choices)`, and the right answers under `..._answers`.
     """
-    model = CTRForConditionalGeneration.from_pretrained(checkpoint).eval()
+    model = CTRForConditionalGeneration.from_pretrained(checkpoint)
     builder = FeatureBuilder(AutoTokenizer.from_pretrained(checkpoint), max_source_length=80)
     rows = load_rows(task.dataset, task.source, data_dir)
     parts = {}
     for seed in FEW_SHOT_SEEDS:
-        draws = Draws(num_shots=32, num_unlabelled=32, max_eval_samples=250)
+        is_first = not parts  # of what all draws share, or only one needs
+        draws = Draws(num_shots=32, num_unlabelled=32 * is_first, judged=is_first, max_eval_samples=250)
         (examples,) = held_out_examples([task], rows, builder, draws, seed)
         parts[f"few_{seed}"] = examples.few_shot
-        parts.setdefault("unlabelled", examples.unlabelled)
-        parts.setdefault("evaluation", examples.evaluation)
+        if is_first:
+            parts |= {"unlabelled": examples.unlabelled, "evaluation": examples.evaluation}
     arrays = {}
     for name, features in parts.items():
         scorer = CodeScorer(model, features)
@@ -91,7 +95,9 @@ def compare_ways(arrays: Arrays) -> dict[str, list[float]]:
         return (values.argmax(-1) == answers).double().mean().item()
 
     of_codes = [compute_accuracy(scores) for scores in evaluation]
-    vote = choose_by_vote(torch.from_numpy(arrays["unlabelled"]))
+    unlabelled = torch.from_numpy(arrays["unlabelled"])
+    numbers = torch.arange(len(unlabelled))  # in place of codes
+    (vote,) = ensemble_vote({"": unlabelled}, numbers[:, None], list(map(str, numbers))).code
     ways = {
         "no code": [compute_accuracy(raw)],
         "a training code at random": [float(np.mean(of_codes))],
@@ -101,12 +107,12 @@ def compare_ways(arrays: Arrays) -> dict[str, list[float]]:
     for seed in FEW_SHOT_SEEDS:
         few, few_raw = (torch.from_numpy(arrays[name]).double() for name in (f"few_{seed}", f"few_{seed}_raw"))
         gold = torch.from_numpy(arrays[f"few_{seed}_answers"])
-        losses = compute_losses(few, gold)
+        losses = choice_cross_entropy(few, gold).mean(1)
         right = (few.argmax(-1) == gold).double().mean(1)
         best, best_by_accuracy = int(losses.argmin()), int((right - 1e-3 * losses).argmax())
         calibrations = [fit_calibration(scores, gold) for scores in few]
         calibrated = torch.stack([c.log_probabilities(scores) for c, scores in zip(calibrations, few, strict=True)])
-        best_calibrated = int(compute_losses(calibrated, gold).argmin())
+        best_calibrated = int(choice_cross_entropy(calibrated, gold).mean(1).argmin())
         new = {
             "no code, calibrated": compute_accuracy(raw, fit_calibration(few_raw, gold)),
             "training code by loss": of_codes[best],
@@ -122,17 +128,6 @@ def compare_ways(arrays: Arrays) -> dict[str, list[float]]:
     return ways
 
 
-def compute_losses(scores: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy among the answers, `(num_codes,)`."""
-    return -scores.log_softmax(-1)[:, torch.arange(len(answers)), answers].mean(1)
-
-
-def choose_by_vote(scores: torch.Tensor) -> int:
-    """Choose the code that agrees most often with the majority's answer."""
-    given = scores.argmax(-1)
-    return int((given == given.mode(0).values).double().mean(1).argmax())
-
-
 def stack(few: torch.Tensor, gold: torch.Tensor, evaluation: torch.Tensor, answers: torch.Tensor) -> float:
     """Accuracy of logistic regression on the log-odds of the answers under all training codes."""
 
@@ -145,9 +140,8 @@ def stack(few: torch.Tensor, gold: torch.Tensor, evaluation: torch.Tensor, answe
 
 
 def format_values(values: list[float]) -> str:
-    """Write shares as their mean in percent, with the standard deviation where they are several."""
-    deviation = f" ± {100 * np.std(values, ddof=1):.1f}" if len(set(values)) > 1 else ""
-    return f"{100 * np.mean(values):.1f}{deviation}"
+    """Write shares as their mean in percent, with the standard deviation where they differ."""
+    return format_percent(values if len(set(values)) > 1 else values[:1])
 
 
 if __name__ == "__main__":
