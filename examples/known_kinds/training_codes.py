@@ -13,17 +13,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run from a clone
 
 import numpy as np
 import torch
+from datasets import Dataset
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from evaluation.aggregation import format_percent
 from evaluation.protocol import Draws, held_out_examples
 from evaluation.result_files import get_file_name
 from evaluation.tables import format_markdown_table
 from modeling_ctr import CTRForConditionalGeneration
-from prediction.calibration import Calibration, fit_calibration
+from prediction.calibration import fit_calibration
 from search import CodeScorer
 from search.code_ensemble import ensemble_vote
 from search.scoring.objectives import choice_cross_entropy
@@ -46,16 +47,21 @@ def main() -> None:
     accuracies: dict[str, dict[str, list[float]]] = {}
     for seed in args.seeds:
         for task in tasks:
-            path = args.output_dir / f"seed_{seed}" / "training_codes" / f"{get_file_name(task.dataset)}.npz"
-            if not path.is_file():
-                arrays = score_training_codes(args.output_dir / f"seed_{seed}" / "stage2", task, args.data_dir)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                np.savez(path, **arrays)
-            for way, values in compare_ways(dict(np.load(path))).items():
+            for way, values in compare_ways(get_arrays(args.output_dir, seed, task, args.data_dir)).items():
                 accuracies.setdefault(way, {}).setdefault(task.dataset, []).extend(values)
     rows = [["way", *(task.dataset for task in tasks)]]
     rows += [[way, *(format_values(by_task[task.dataset]) for task in tasks)] for way, by_task in accuracies.items()]
     print("\n".join(format_markdown_table(rows)))
+
+
+def get_arrays(output_dir: Path, seed: int, task: Task, data_dir: str) -> Arrays:
+    """Load the log-likelihoods of a training seed's codes, computed once."""
+    path = output_dir / f"seed_{seed}" / "training_codes" / f"{get_file_name(task.dataset)}.npz"
+    if not path.is_file():
+        arrays = score_training_codes(output_dir / f"seed_{seed}" / "stage2", task, data_dir)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, **arrays)
+    return dict(np.load(path))
 
 
 def score_training_codes(checkpoint: Path, task: Task, data_dir: str) -> Arrays:
@@ -66,18 +72,8 @@ def score_training_codes(checkpoint: Path, task: Task, data_dir: str) -> Arrays:
         code under `..._raw` `(num_examples, num_choices)`, and the right answers under `..._answers`.
     """
     model = CTRForConditionalGeneration.from_pretrained(checkpoint)
-    builder = FeatureBuilder(AutoTokenizer.from_pretrained(checkpoint), max_source_length=80)
-    rows = load_rows(task.dataset, task.source, data_dir)
-    parts = {}
-    for seed in FEW_SHOT_SEEDS:
-        is_first = not parts  # of what all draws share, or only one needs
-        draws = Draws(num_shots=32, num_unlabelled=32 * is_first, judged=is_first, max_eval_samples=250)
-        (examples,) = held_out_examples([task], rows, builder, draws, seed)
-        parts[f"few_{seed}"] = examples.few_shot
-        if is_first:
-            parts |= {"unlabelled": examples.unlabelled, "evaluation": examples.evaluation}
     arrays = {}
-    for name, features in parts.items():
+    for name, features in draw_parts(task, data_dir, AutoTokenizer.from_pretrained(checkpoint)).items():
         scorer = CodeScorer(model, features)
         arrays[name] = scorer.choice_log_likelihoods(model.task_codes()).numpy()
         arrays[f"{name}_raw"] = scorer.prompt_scorer.choice_log_likelihoods(None)[0].numpy()
@@ -85,14 +81,28 @@ def score_training_codes(checkpoint: Path, task: Task, data_dir: str) -> Arrays:
     return arrays
 
 
+def draw_parts(task: Task, data_dir: str, tokenizer: PreTrainedTokenizerBase) -> dict[str, Dataset]:
+    """Draw the examples that `run_ctr.py` draws: `few_1` to `few_5`, `unlabelled` and `evaluation`."""
+    builder = FeatureBuilder(tokenizer, max_source_length=80)
+    rows = load_rows(task.dataset, task.source, data_dir)
+    parts: dict[str, Dataset] = {}
+    for seed in FEW_SHOT_SEEDS:
+        is_first = not parts  # of what all draws share, or only one needs
+        draws = Draws(num_shots=32, num_unlabelled=32 * is_first, judged=is_first, max_eval_samples=250)
+        (examples,) = held_out_examples([task], rows, builder, draws, seed)
+        parts[f"few_{seed}"] = examples.few_shot
+        if is_first:
+            parts |= {"unlabelled": examples.unlabelled, "evaluation": examples.evaluation}
+    return parts
+
+
 def compare_ways(arrays: Arrays) -> dict[str, list[float]]:
     """Compute the accuracy on the evaluation rows of each way, for each few-shot draw where it looks at one."""
     answers = torch.from_numpy(arrays["evaluation_answers"])
     evaluation, raw = (torch.from_numpy(arrays[name]).double() for name in ("evaluation", "evaluation_raw"))
 
-    def compute_accuracy(scores: torch.Tensor, calibration: Calibration | None = None) -> float:
-        values = scores if calibration is None else calibration.log_probabilities(scores)
-        return (values.argmax(-1) == answers).double().mean().item()
+    def compute_accuracy(scores: torch.Tensor) -> float:
+        return (scores.argmax(-1) == answers).double().mean().item()
 
     of_codes = [compute_accuracy(scores) for scores in evaluation]
     unlabelled = torch.from_numpy(arrays["unlabelled"])
@@ -107,36 +117,53 @@ def compare_ways(arrays: Arrays) -> dict[str, list[float]]:
     for seed in FEW_SHOT_SEEDS:
         few, few_raw = (torch.from_numpy(arrays[name]).double() for name in (f"few_{seed}", f"few_{seed}_raw"))
         gold = torch.from_numpy(arrays[f"few_{seed}_answers"])
-        losses = choice_cross_entropy(few, gold).mean(1)
-        right = (few.argmax(-1) == gold).double().mean(1)
-        best, best_by_accuracy = int(losses.argmin()), int((right - 1e-3 * losses).argmax())
-        calibrations = [fit_calibration(scores, gold) for scores in few]
-        calibrated = torch.stack([c.log_probabilities(scores) for c, scores in zip(calibrations, few, strict=True)])
-        best_calibrated = int(choice_cross_entropy(calibrated, gold).mean(1).argmin())
-        new = {
-            "no code, calibrated": compute_accuracy(raw, fit_calibration(few_raw, gold)),
-            "training code by loss": of_codes[best],
-            "training code by accuracy": of_codes[best_by_accuracy],
-            "training code by loss, calibrated": compute_accuracy(evaluation[best], calibrations[best]),
-            "training code by calibrated loss": compute_accuracy(
-                evaluation[best_calibrated], calibrations[best_calibrated]
-            ),
-            "LR on the answers under all training codes": stack(few, gold, evaluation, answers),
-        }
-        for way, accuracy in new.items():
-            ways.setdefault(way, []).append(accuracy)
+        for way, log_probabilities in answer_by_labels(few, few_raw, gold, evaluation, raw).items():
+            ways.setdefault(way, []).append(compute_accuracy(log_probabilities))
     return ways
 
 
-def stack(few: torch.Tensor, gold: torch.Tensor, evaluation: torch.Tensor, answers: torch.Tensor) -> float:
-    """Accuracy of logistic regression on the log-odds of the answers under all training codes."""
+def answer_by_labels(
+    few: torch.Tensor, few_raw: torch.Tensor, gold: torch.Tensor, evaluation: torch.Tensor, raw: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """Answer rows in each way that looks at labeled examples.
+
+    Args:
+        few: Log-likelihoods of the labeled examples' answers under all codes, `(num_codes, num_examples, num_choices)`.
+        few_raw: The same without a code, `(num_examples, num_choices)`.
+        gold: The examples' right answers, `(num_examples,)`.
+        evaluation: As `few`, of the rows.
+        raw: As `few_raw`, of the rows.
+
+    Returns:
+        Log-probabilities of the answers, `(num_rows, num_choices)`, by way.
+    """
+    losses = choice_cross_entropy(few, gold).mean(1)
+    right = (few.argmax(-1) == gold).double().mean(1)
+    best, best_by_accuracy = int(losses.argmin()), int((right - 1e-3 * losses).argmax())
+    calibrations = [fit_calibration(scores, gold) for scores in few]
+    calibrated = torch.stack([c.log_probabilities(scores) for c, scores in zip(calibrations, few, strict=True)])
+    best_calibrated = int(choice_cross_entropy(calibrated, gold).mean(1).argmin())
+    return {
+        "no code, calibrated": fit_calibration(few_raw, gold).log_probabilities(raw),
+        "training code by loss": evaluation[best].log_softmax(-1),
+        "training code by accuracy": evaluation[best_by_accuracy].log_softmax(-1),
+        "training code by loss, calibrated": calibrations[best].log_probabilities(evaluation[best]),
+        "training code by calibrated loss": calibrations[best_calibrated].log_probabilities(
+            evaluation[best_calibrated]
+        ),
+        "LR on the answers under all training codes": stack(few, gold, evaluation),
+    }
+
+
+def stack(few: torch.Tensor, gold: torch.Tensor, evaluation: torch.Tensor) -> torch.Tensor:
+    """Answer by logistic regression on the log-odds of the answers under all training codes."""
 
     def get_features(scores: torch.Tensor) -> np.ndarray:
         return (scores[..., 1:] - scores[..., :1]).transpose(0, 1).flatten(1).numpy()
 
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     classifier.fit(get_features(few), gold.numpy())
-    return float((classifier.predict(get_features(evaluation)) == answers.numpy()).mean())
+    return torch.from_numpy(classifier.predict_log_proba(get_features(evaluation)))
 
 
 def format_values(values: list[float]) -> str:

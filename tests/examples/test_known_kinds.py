@@ -1,6 +1,7 @@
 """The experiment on held-out data sets of known kinds: its rows, its tasks and its rivals. It takes hours, and is not run."""
 
 import importlib.util
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -44,26 +45,54 @@ def test_the_tasks_are_known_and_no_held_out_data_set_is_trained():
     assert {task.dataset for task in [*training, *held_out]} <= {*prepare.DATASETS, *prepare.YES_NO}
 
 
-def test_ways_to_use_training_codes_on_answers_that_are_known():
-    script = load_script("training_codes")
+@pytest.fixture
+def arrays():
+    """Answers of a code that says the opposite, and of two that say nothing; the language model says the truth."""
     generator = np.random.default_rng(0)
 
     def make_part(number: int, name: str) -> dict[str, np.ndarray]:
-        """Answers of a code that says the opposite, and of two that say nothing; the language model says the truth."""
         answers = generator.integers(2, size=number)
         right = 2.0 * np.eye(2)[answers] + generator.normal(size=(number, 2))
         scores = np.stack([-right, *generator.normal(size=(2, number, 2))])
         return {name: scores, f"{name}_raw": right, f"{name}_answers": answers}
 
-    arrays = make_part(400, "evaluation") | make_part(32, "unlabelled")
-    for seed in script.FEW_SHOT_SEEDS:
-        arrays |= make_part(32, f"few_{seed}")
+    parts = make_part(400, "evaluation") | make_part(32, "unlabelled")
+    for seed in range(1, 6):
+        parts |= make_part(32, f"few_{seed}")
+    return parts
+
+
+def test_ways_to_use_training_codes_on_answers_that_are_known(arrays):
+    script = load_script("training_codes")
     ways = script.compare_ways(arrays)
     means = {way: np.mean(values) for way, values in ways.items()}
     assert means["no code"] > 0.85 and means["training code, oracle (best on these rows)"] < 0.65
     assert means["training code by calibrated loss"] > 0.85 > 0.65 > means["training code by loss"]
     assert means["LR on the answers under all training codes"] > 0.8
     assert len(ways["training code by loss"]) == 5 and len(ways["no code"]) == 1
+
+
+def test_ways_with_more_and_more_labels(arrays, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    script = load_script("labels")
+    gold = np.array([0] * 20 + [1])
+    assert set(gold[script.draw_labels(gold, 2, draw=0)]) == {0, 1}
+    assert script.draw_labels(gold, 8, 1).tolist() == script.draw_labels(gold, 8, 1).tolist()
+
+    kept = range(0, 160)
+    results = defaultdict(lambda: defaultdict(list))
+    script.answer_by_codes(arrays, kept, results)
+    gold = script.get_few_shot(arrays, kept, "_answers")
+    sees_answers = [values[:, None] + 0.0 for values in (gold, arrays["evaluation_answers"])]
+    script.answer_by_embeddings({"encoder states + LR": (script.StandardScaler, *sees_answers)}, arrays, kept, results)
+    calibrated = results["training code by calibrated loss"]
+    assert list(calibrated) == list(script.LABELS) and all(len(draws) == script.DRAWS for draws in calibrated.values())
+    assert np.mean(calibrated[128], axis=0)[0] > 0.85 > np.mean(calibrated[4], axis=0)[0]
+    assert all(accuracy == 1 for accuracy, _ in results["encoder states + LR"][32])
+    script.draw_curves({"a task": results}, tmp_path / "labels.png")
+    assert (tmp_path / "labels.png").stat().st_size > 5000
+    report = script.make_report({"a task": results})
+    assert report[0].split(" | ")[1] == "4 labels" and "| encoder states + LR | 100.0 |" in "\n".join(report)
 
 
 @pytest.mark.parametrize("name", ["stage1", "stage2", "held_out"])
