@@ -13,8 +13,8 @@ from evaluation.judge import Judge
 from evaluation.prompt_choice import ChosenPrompt, choose_prompt_by_loss
 from evaluation.settings import HeldOutSettings, TuningSettings
 from modeling_ctr import CTRPreTrainedModel
+from modeling_ctr.model_modes import autocast_around
 from search import SearchConfig
-from search.scoring.model_modes import autocast_around
 
 
 @dataclass(frozen=True)

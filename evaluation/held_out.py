@@ -22,8 +22,8 @@ from evaluation.score import Score, load_scores, save_scores
 from evaluation.settings import CODE_TUNING, HeldOutSettings, TuningSettings, get_settings
 from evaluation.template_choice import choose_most_varied
 from evaluation.tuning_methods import has_whole_adapters, score_tuning
+from modeling_ctr.model_modes import autocast_around
 from search import SearchConfig, model_fingerprint
-from search.scoring.model_modes import autocast_around
 from search.scoring.processes import is_main_process
 from tasks import FeatureBuilder, SplitRows, Task
 

@@ -15,7 +15,7 @@ from export.loading import load_parts, select_names
 from export.plain_checkpoint import make_parts, write_parts
 from export.whole_folder import check_new, write_whole
 from modeling_ctr import CTRPreTrainedModel
-from search.scoring.model_modes import evaluating
+from modeling_ctr.model_modes import evaluating
 from tasks import FeatureBuilder, Task
 
 TASKS_FOLDER = "lm_eval"

@@ -16,8 +16,8 @@ from export.onnx_graphs import get_dynamic_shapes, make_graphs
 from export.prefix_tokenizer import SAMPLES
 from export.whole_folder import check_new, write_whole
 from modeling_ctr import CTRPreTrainedModel
+from modeling_ctr.model_modes import evaluating
 from safe_files import write_json
-from search.scoring.model_modes import evaluating
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 TOLERANCE = 1e-4  # greatest difference of logits, as a share of the greatest

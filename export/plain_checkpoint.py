@@ -15,8 +15,8 @@ from export.plain_model import make_plain_model
 from export.prefix_tokenizer import SAMPLES, PrefixTokenizer
 from export.whole_folder import check_new, write_whole
 from modeling_ctr import CTRPreTrainedModel
+from modeling_ctr.model_modes import evaluating
 from modeling_ctr.task_code_file import codebook_hash
-from search.scoring.model_modes import evaluating
 from trainers.hub import push_folder
 
 # Greatest difference of logits, as a share of the greatest logit, between the CTR model and the plain one.

@@ -18,6 +18,7 @@ from trainers.codebook_statistics import compute_codebook_statistics, describe_c
 from trainers.model_card import get_stage_record, write_model_card
 from trainers.multitask_trainer import MultitaskTrainer
 from trainers.optimization import freeze_for_stage
+from trainers.quantized_models import codebook_as_adapter
 from trainers.sharded_codebook import shard_codebook, whole_codebook
 from trainers.task_codes_file import TASK_CODES_NAME, write_task_codes
 from trainers.training_args import CTRTrainingArguments
@@ -58,21 +59,22 @@ class CTRTrainer(MultitaskTrainer):
                 f"A CTRTrainer trains a CTR model, but got a {type(model).__name__}: put a codebook on it with "
                 "`CTRForConditionalGeneration.from_backbone`, or train it as it is, with a MultitaskTrainer."
             )
-        super().__init__(
-            model,
-            args,
-            data_collator,
-            train_dataset,
-            eval_dataset,
-            processing_class,
-            model_init,
-            compute_loss_func,
-            self.accuracies if compute_metrics is None else compute_metrics,
-            callbacks,
-            optimizers,
-            preprocess_logits_for_metrics,
-            task_names=() if model is None else model.config.task_names,
-        )
+        with codebook_as_adapter(model, getattr(args, "stage", 1)):
+            super().__init__(
+                model,
+                args,
+                data_collator,
+                train_dataset,
+                eval_dataset,
+                processing_class,
+                model_init,
+                compute_loss_func,
+                self.accuracies if compute_metrics is None else compute_metrics,
+                callbacks,
+                optimizers,
+                preprocess_logits_for_metrics,
+                task_names=() if model is None else model.config.task_names,
+            )
         if isinstance(model, CTRPreTrainedModel):
             freeze_for_stage(model, self.args)
         if model is None:  # `model_init` made it, so its tasks are known only now

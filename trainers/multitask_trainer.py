@@ -13,6 +13,7 @@ from transformers import EvalPrediction, PreTrainedModel, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, has_length
 from transformers.utils import logging
 
+from modeling_ctr.check_gradients import check_gradients
 from trainers.callbacks import SetEpoch, SkipSteps
 from trainers.causal_inputs import prepare_causal_inputs
 from trainers.collators import LABEL_PADDING, CTRDataCollator, get_pad_token
@@ -96,6 +97,7 @@ class MultitaskTrainer(ResumableTrainer):
     # ----------------------------------------------------------------------------------------------- training
 
     def _prepare_for_training(self, *args: Any, **kwargs: Any):
+        check_gradients(self._plain_model(), training=True)
         self._throughput = Throughput(self._plain_model(), self.args.device)
         return super()._prepare_for_training(*args, **kwargs)
 

@@ -7,11 +7,11 @@ from transformers import DynamicCache, PreTrainedModel
 
 from modeling_ctr.check_backbone import check_causal_backbone
 from modeling_ctr.joined_inputs import get_prefix_place, get_suffix_place, join_inputs
+from modeling_ctr.model_modes import evaluating
 
 from .answer_packing import can_pack, score_packed
 from .causal_reading import make_cache, read_on
 from .examples import ScoredExamples
-from .model_modes import evaluating
 from .pair_batches import MIN_FILL
 from .targets import Targets
 from .text_cache import TextCache, get_padded_texts

@@ -6,7 +6,8 @@ import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from tqdm.auto import tqdm
 
-from .model_modes import evaluating
+from modeling_ctr.model_modes import evaluating
+
 from .processes import is_main_process, own_share
 from .token_budget import TokenBudget
 

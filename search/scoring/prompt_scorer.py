@@ -7,9 +7,11 @@ from typing import Any, Literal
 import torch
 from transformers import PreTrainedModel
 
+from modeling_ctr.check_gradients import check_gradients
+from modeling_ctr.model_modes import autocast_around, frozen
+
 from .examples import ScoredExamples
 from .language_models import get_language_model, make_reader
-from .model_modes import autocast_around, frozen
 from .pair_batches import PairBatches
 from .processes import broadcast_from_main, join_lists, require_same, sum_over_processes
 from .targets import Targets
@@ -67,6 +69,7 @@ class PromptScorer:
         )
         require_same(self.examples.fingerprint, "examples")
         self.reader = make_reader(model, self.examples)
+        self._gradients_checked = False
         self._batches = PairBatches(model, self.device, self.autocast_dtype, progress)
 
     @property
@@ -207,7 +210,13 @@ class PromptScorer:
         Returns:
             Losses `(num_prompts, num_examples)` on the CPU, NaN for other examples, and gradients of the shape of
             `prompts`, float32, on the model's device.
+
+        Raises:
+            ValueError: Gradients do not come back through the language model, as may be where it is quantized.
         """
+        if not self._gradients_checked:
+            check_gradients(self.model, training=False)
+            self._gradients_checked = True
         asked = self.examples.require_choices() if targets == "choices" else self.examples.require_gold()
         prompts = self._checked_prompts(prompts).detach()
         wanted = torch.zeros(len(prompts), self.num_examples, dtype=torch.bool)

@@ -8,12 +8,14 @@ from transformers import AutoModelForSeq2SeqLM, T5Config, T5ForConditionalGenera
 
 from search import (
     OBJECTIVES,
+    BitwiseSearch,
     CodeScorer,
     PromptScorer,
     PromptTuningResult,
     load_prompt_adapter,
     prompt_adapter,
     save_prompt_adapter,
+    task_code_space,
     tune_prompt,
     vocabulary_prompt,
 )
@@ -155,6 +157,16 @@ def test_held_back_examples_are_spread_over_the_answers():
         assert [sum(answers[i] == a for i in chosen) for a in range(3)] == [3, 3, 3]
     assert draw_held_back(answers, 9, random.Random(1)) != draw_held_back(answers, 9, random.Random(2))
     assert draw_held_back(answers, 0, random.Random(0)) == []
+
+
+def test_a_quantized_model_without_gradients(model, examples, start):
+    for module in model.backbone.modules():
+        if type(module) is torch.nn.Linear:  # its product comes without a way back, as some kernels' does
+            module.register_forward_hook(lambda module, inputs, output: output.detach())
+    model.is_quantized = True
+    with pytest.raises(ValueError, match="No gradient comes back through the quantized language model"):
+        tune_prompt(model, examples, start, **QUIET)
+    BitwiseSearch(CodeScorer(model, examples), task_code_space(model), **QUIET).run()  # which asks for none
 
 
 def test_a_plain_language_model(examples):
