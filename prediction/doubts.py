@@ -7,6 +7,7 @@ import torch
 from evaluation.uncertainty import find_guessing
 
 from .fit_result import Estimate
+from .linear_probe import LinearProbe
 from .task_examples import TaskExamples
 
 ONE_ANSWER = 0.99  # a share of the answers given that leaves next to nothing for the others
@@ -18,6 +19,7 @@ def find_doubts(
     unseen: torch.DoubleTensor,
     estimate: Estimate | None,
     vote_warning: str | None = None,
+    probe: LinearProbe | None = None,
 ) -> list[str]:
     """Sentences to read before the task is used; none where nothing speaks against it.
 
@@ -27,6 +29,7 @@ def find_doubts(
         unseen: Log-likelihoods `(n, max_choices)` of the answers to the examples, while they were held out if they were.
         estimate: Accuracy to expect on new rows.
         vote_warning: What the Code Ensemble says of its vote.
+        probe: A classifier on the language model's states, beside what was found.
     """
     doubts = [examples.warning]
     if examples.gold is None:
@@ -37,6 +40,11 @@ def find_doubts(
     else:
         doubts += _doubts_of_choices(examples, unseen, estimate)
         doubts.append(find_guessing(few_shot["loss"], few_shot["guessing_loss"]))
+    if probe is not None and probe.is_better:
+        doubts.append(
+            f"a linear probe is right in {100 * probe.accuracy:.1f}% of the same held-out rows, clearly more: for this task "
+            "train a classifier on `solver.embed(texts)`"
+        )
     return [doubt for doubt in doubts if doubt is not None]
 
 

@@ -57,6 +57,8 @@ class FitResult:
         accuracy: Share of right answers on them, which the search has seen; without labels the agreement with the vote.
         estimate: Accuracy to expect on new rows; None where it was not asked for, or cannot be had.
         majority: Most frequent label and its share of the examples.
+        probe_accuracy: Share of right answers of a linear probe, logistic regression on the language model's states of the
+            texts, on the same held-out rows as the estimate; None where that was not made, or there are no classes.
         raw_accuracy: Share of right answers of the language model without any code.
         raw_loss: Its mean loss.
         tried: All methods that were compared, on held-out rows.
@@ -75,6 +77,7 @@ class FitResult:
     accuracy: float | None
     estimate: Estimate | None
     majority: tuple[object, float] | None
+    probe_accuracy: float | None
     raw_accuracy: float | None
     raw_loss: float | None
     tried: list[TriedMethod]
@@ -123,6 +126,10 @@ class FitResult:
         if self.raw_loss is not None:
             value = f"loss {self.raw_loss:.3f}"
             lines.append(("no code", value if self.raw_accuracy is None else _percent(self.raw_accuracy)))
+        if self.probe_accuracy is not None:
+            lines.append(
+                ("linear probe", f"{_percent(self.probe_accuracy)} (logistic regression on the model's states)")
+            )
         for number, each in enumerate(self.tried if len(self.tried) > 1 else []):
             value = f"loss {each.loss:.3f}" if each.accuracy is None else _percent(each.accuracy)
             lines.append(("tried" if number == 0 else "", f"{METHODS[each.method]}: {value}"))

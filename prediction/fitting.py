@@ -14,6 +14,7 @@ from .config import METHODS, FitConfig
 from .doubts import find_doubts
 from .estimate import HeldOutAnswers, best_method, choice_outcomes, cross_fit, estimate_accuracy, stratified_folds
 from .fit_result import Estimate, FitResult, TriedMethod
+from .linear_probe import LinearProbe, answer_held_out, compute_text_states
 from .methods import FoundPrompt, Searches, affordable_methods
 from .task_examples import TaskExamples
 
@@ -69,6 +70,7 @@ class Fitting:
         unseen = scores if held_out is None else held_out.scores[chosen]
         calibration = self._fit_calibration(unseen, self.answers) if self.calibrate else None
         few_shot = self._few_shot(scores, searches)
+        probe = None if held_out is None else self._probe(held_out, chosen)
         result = FitResult(
             name=name,
             method=chosen,
@@ -78,10 +80,13 @@ class Fitting:
             **few_shot,
             estimate=estimate,
             majority=self.examples.majority,
+            probe_accuracy=None if probe is None else probe.accuracy,
             tried=tried,
             temperature=None if calibration is None else calibration.temperature,
             seconds=0.0,
-            warnings=find_doubts(self.examples, few_shot, unseen, estimate, searches.vote and searches.vote.warning),
+            warnings=find_doubts(
+                self.examples, few_shot, unseen, estimate, searches.vote and searches.vote.warning, probe
+            ),
         )
         return prompt, calibration, result
 
@@ -159,6 +164,17 @@ class Fitting:
 
     def _fit_calibration(self, scores: torch.DoubleTensor, answers: torch.LongTensor) -> Calibration:
         return fit_calibration(scores, answers, with_prior=self.examples.same_choices)
+
+    def _probe(self, held_out: HeldOutAnswers, chosen: str) -> LinearProbe | None:
+        """Hold the chosen method against a classifier on the language model's states, on the same held-out rows."""
+        if self.examples.classes is None:
+            return None
+        states = compute_text_states(self.model, [row["input_ids"] for row in self.features])
+        given = answer_held_out(states, self.answers.numpy(), held_out.fold.numpy())
+        probe = torch.from_numpy(given) == self.answers
+        found, _ = self._outcomes(self._calibrated_by_others(held_out.scores[chosen], held_out.fold))
+        wins, losses = int((probe & (found == 0)).sum()), int((~probe & (found == 1)).sum())
+        return LinearProbe(float(probe.double().mean()), wins, losses)
 
     # ------------------------------------------------------------------------------------------ the report
 

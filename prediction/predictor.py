@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
@@ -10,6 +11,7 @@ from transformers import PreTrainedModel
 from search import PromptScorer
 
 from .labels import Label
+from .linear_probe import compute_text_states
 from .questions import Question
 from .task_texts import Text, make_rows
 
@@ -42,7 +44,7 @@ class Predictor:
         self.choices, self.progress = choices, progress
         dtype = model.get_input_embeddings().weight.dtype
         self.prompts = torch.stack([question.vectors.to(dtype) for question in questions])
-        self._token_budget: int | None = None  # what the first chunk found to be fast
+        self.scorer: PromptScorer | None = None  # of the last chunk
 
     def probabilities(self) -> tuple[list[list[Label]], list[torch.DoubleTensor]]:
         """Labels to choose from, and their probabilities `(num_choices,)`, for each text.
@@ -67,7 +69,7 @@ class Predictor:
         """Log-likelihoods `(num_choices,)` of the answers, for each text."""
         found: list[Any] = [None] * len(self.texts)
         for numbers, examples in self._chunks():
-            scorer = self._scorer(examples)
+            scorer = self._make_scorer(examples)
             wanted = torch.zeros(len(self.prompts), len(numbers), dtype=torch.bool)
             wanted[[self.asked[number] for number in numbers], range(len(numbers))] = True
             used = wanted.any(1)
@@ -83,7 +85,7 @@ class Predictor:
         for numbers, examples in self._chunks():
             for question in {self.asked[number] for number in numbers}:
                 places = [i for i, number in enumerate(numbers) if self.asked[number] == question]
-                scorer = self._scorer([examples[i] for i in places])
+                scorer = self._make_scorer([examples[i] for i in places])
                 builder = self.questions[question].builder
                 limit = (
                     {}
@@ -96,10 +98,17 @@ class Predictor:
                     written[numbers[i]] = text.strip()
         return written
 
-    def _scorer(self, examples: list[dict[str, Any]]) -> PromptScorer:
-        scorer = PromptScorer(self.model, examples, self._token_budget)
-        self.scorer = scorer
-        return scorer
+    def embed(self) -> np.ndarray:
+        """The mean of the language model's states over each text, `(num_texts, width)`, float32."""
+        states = np.empty((len(self.texts), self.prompts.shape[-1]), dtype=np.float32)
+        for numbers, examples in self._chunks():
+            states[numbers] = compute_text_states(self.model, [example["input_ids"] for example in examples])
+        return states
+
+    def _make_scorer(self, examples: list[dict[str, Any]]) -> PromptScorer:
+        found = None if self.scorer is None else self.scorer.token_budget  # what the chunk before found to be fast
+        self.scorer = PromptScorer(self.model, examples, found)
+        return self.scorer
 
     def _chunks(self) -> Iterator[tuple[list[int], list[dict[str, Any]]]]:
         """Numbers of texts and their features, longest texts first, so that what does not fit fails at once."""
@@ -108,7 +117,6 @@ class Predictor:
             for start in range(0, len(order), CHUNK):
                 numbers = order[start : start + CHUNK]
                 yield numbers, self._features(numbers)
-                self._token_budget = self.scorer.token_budget
                 bar.update(len(numbers))
 
     def _features(self, numbers: Sequence[int]) -> list[dict[str, Any]]:

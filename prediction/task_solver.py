@@ -201,6 +201,22 @@ class TaskSolver:
         questions, asked = make_questions(self.model, self.tokenizer, len(texts), task, self._last_task)
         return Predictor(self.model, questions, texts, asked, None, progress).generate(**kwargs)
 
+    def embed(
+        self, texts: Sequence[Text], task: str | Sequence[str] | None = None, *, progress: bool = True
+    ) -> np.ndarray:
+        """Vectors of texts for a classifier of your own, `(n, width)`, float32: the mean of the language model's last states.
+
+        Without any code; the task says how a text is shown to the model, and how much of it.
+
+        Args:
+            texts: Strings, or rows of several fields.
+            task: As in `predict`.
+            progress: Whether to show a bar.
+        """
+        texts = listed_texts(texts)
+        questions, asked = make_questions(self.model, self.tokenizer, len(texts), task, self._last_task)
+        return Predictor(self.model, questions, texts, asked, None, progress).embed()
+
     def __call__(
         self, texts: Text | Sequence[Text], task: str | None = None, *, top_k: int | None = 1, **kwargs: Any
     ) -> list:
