@@ -1,7 +1,6 @@
 """The classifier beside a code: states of texts, answers to held-out rows, and when it is said to be better."""
 
 import numpy as np
-import pytest
 import torch
 
 from prediction import TaskSolver
