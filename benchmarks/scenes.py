@@ -1,8 +1,8 @@
 """The whole method on the embedded benchmark, whose composition is known: `python benchmarks/scenes.py --seeds 0 1 2`.
 
 With `--decoder_only prefix` (or `suffix`) the language model is a tiny Llama instead of a tiny T5, and prompts stand in
-front of the text (or behind it), those in words as well as those of codes. For each seed: a tiny language model (`scenes_language_model.py`), stage 1, stage 2, then all 12 held-out tasks with 32
-examples each. What `run_ctr.py` reports is joined by what one wants to compare it with: the best training code by *test*
+front of the text (or behind it), those in words as well as those of codes. For each seed: a tiny language model
+(`scenes_language_model.py`), stage 1, stage 2, then all 12 held-out tasks with 32 examples each. What `run_ctr.py` reports is joined by what one wants to compare it with: the best training code by *test*
 accuracy (an oracle), Bitwise Search with the paper's objective, the language model asked in words (T0), and prompt tuning
 on the same 32 examples from a random start and from the best training code. A finished seed is not computed again.
 """
@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument(
         "--decoder_only", choices=["prefix", "suffix"], help="a decoder-only model, with prompts there"
     )
+    parser.add_argument("--swap_noise", type=float, default=0.0, help="of both stages, see CTRConfig")
     parser.add_argument("--models_only", action="store_true", help="train, and leave the methods to another benchmark")
     args = parser.parse_args()
     if args.output_dir is None:
@@ -65,7 +66,9 @@ def main() -> None:
     if args.models_only:
         for seed in args.seeds:
             start = time.process_time()
-            train_models(seed, args.output_dir / f"seed_{seed}", code_position=args.decoder_only)
+            train_models(
+                seed, args.output_dir / f"seed_{seed}", code_position=args.decoder_only, swap_noise=args.swap_noise
+            )
             print(f"seed {seed}: {time.process_time() - start:.0f} CPU seconds", flush=True)
         return
     scores: list[Score] = []
@@ -74,7 +77,7 @@ def main() -> None:
         folder = args.output_dir / f"seed_{seed}"
         if not (folder / "all_scores.json").is_file():
             start = time.perf_counter()
-            of_seed, codebook = run_seed(seed, folder, args.decoder_only)
+            of_seed, codebook = run_seed(seed, folder, args.decoder_only, args.swap_noise)
             about = {"seed": seed, "seconds": round(time.perf_counter() - start), **codebook}
             save_scores(of_seed, folder / "all_scores.json", about)
         of_seed, facts[seed] = load_scores(folder / "all_scores.json")
@@ -88,7 +91,11 @@ def main() -> None:
 
 
 def train_models(
-    seed: int, folder: Path, stage2_flags: Sequence[str] = TRAINING_ALONE, code_position: str | None = None
+    seed: int,
+    folder: Path,
+    stage2_flags: Sequence[str] = TRAINING_ALONE,
+    code_position: str | None = None,
+    swap_noise: float = 0.0,
 ) -> None:
     """Train the language model and both stages; what is finished of them is not trained again.
 
@@ -97,22 +104,26 @@ def train_models(
         folder: Where tasks and models are kept.
         stage2_flags: Further flags of stage 2.
         code_position: Of a decoder-only model.
+        swap_noise: Of the codes, in both stages.
     """
     write_scenes(folder / "tasks", seed)
     train_language_model(folder / "lm", seed, code_position=code_position)
     position = ("--code_position", code_position) if code_position else ()
+    noise = ("--swap_noise", str(swap_noise))
     tasks = ["--templates_dir", f"{folder}/tasks/templates", "--train_tasks", f"{folder}/tasks/training_tasks.yaml"]
-    for stage, start, flags in ((1, "lm", position), (2, "stage1", stage2_flags)):
+    for stage, start, flags in ((1, "lm", (*position, *noise)), (2, "stage1", stage2_flags)):
         run_ctr.main(
             [str(EXAMPLES / f"scenes_stage{stage}.yaml"), *tasks, "--seed", str(seed), "--few_shot_seeds", str(seed)]
             + ["--model_name_or_path", str(folder / start), "--output_dir", str(folder / f"stage{stage}"), *flags]
         )
 
 
-def run_seed(seed: int, folder: Path, code_position: str | None = None) -> tuple[list[Score], dict[str, float]]:
+def run_seed(
+    seed: int, folder: Path, code_position: str | None = None, swap_noise: float = 0.0
+) -> tuple[list[Score], dict[str, float]]:
     """Run language model, both stages and all methods; what is finished of them is not run again."""
     held_out_flags = ["--tasks", f"{folder}/tasks/held_out_tasks.yaml", "--mean_training_code"]
-    train_models(seed, folder, held_out_flags, code_position)
+    train_models(seed, folder, held_out_flags, code_position, swap_noise)
     scores, _ = load_scores(folder / "stage2" / "report.json")
     language_model = (AutoModelForCausalLM if code_position else AutoModelForSeq2SeqLM).from_pretrained(folder / "lm")
     model = load_model(folder / "stage2")

@@ -3,8 +3,10 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
 
 # Between these the temperature is looked for.
 LOWEST, HIGHEST = 0.05, 100.0
@@ -35,13 +37,13 @@ class Calibration:
 
 
 def fit_calibration(scores: torch.Tensor, answers: torch.LongTensor, with_prior: bool = True) -> Calibration:
-    """Fit a temperature, by the likelihood of the right answers, and a prior, by how often each answer is given.
+    """Fit a temperature, and a prior, by the likelihood of the right answers.
 
-    The prior makes the mean probability of each answer what its share among the right ones is (both with one row of
-    equal shares added, so that an answer that is never right keeps some). The logarithm of the temperature is taken to be
-    normal around 0: it stays near 1 where the rows tell little, as a few that are all right do. Two answers, such as yes
-    and no, may be exchanged, by a negative temperature, where the rows leave little doubt of it: a language model may have
-    learned to say no to just what a task calls yes.
+    Little is believed without rows that say it: the logarithm of the temperature, and what is added to the log-probability
+    of each answer, are taken to be normal around 0 with a deviation of 1. So the temperature stays near 1 where the rows
+    tell little, as a few that are all right do. Two answers, such as yes and no, may be exchanged, by a negative
+    temperature, where the rows leave little doubt of it: a language model may have learned to say no to just what a task
+    calls yes.
 
     Args:
         scores: Log-likelihoods `(n, num_choices)` of rows that the prompt was not searched on, -inf where a row has fewer
@@ -49,32 +51,36 @@ def fit_calibration(scores: torch.Tensor, answers: torch.LongTensor, with_prior:
         answers: `(n,)`, the right ones.
         with_prior: Whether choices mean the same in all rows, so that a prior makes sense.
     """
-    calibration, loss = _fit_temperature(scores, answers, with_prior, sign=1)
+    values, right = scores.double().log_softmax(-1).numpy(), answers.numpy()
+    calibration, loss = _fit(values, right, with_prior, sign=1)
     if with_prior and scores.shape[1] == 2:
-        exchanged, loss_exchanged = _fit_temperature(scores, answers, with_prior, sign=-1)
+        exchanged, loss_exchanged = _fit(values, right, with_prior, sign=-1)
         if loss_exchanged - math.log(OPPOSITE) < loss - math.log(1 - OPPOSITE):
             return exchanged
     return calibration
 
 
-def _fit_temperature(
-    scores: torch.Tensor, answers: torch.LongTensor, with_prior: bool, sign: int
-) -> tuple[Calibration, float]:
+def _fit(values: np.ndarray, answers: np.ndarray, with_prior: bool, sign: int) -> tuple[Calibration, float]:
     """Fit a calibration whose temperature has the sign; returns the negative logarithm of its likelihood as well."""
-    prior = None
-    if with_prior:
-        num_choices = scores.shape[1]
-        given = (sign * scores.double()).softmax(1).sum(0) + 1 / num_choices
-        due = torch.bincount(answers, minlength=num_choices) + 1 / num_choices
-        ratio = (given / due) ** sign  # it is taken off before the sign is changed
-        prior = (ratio / ratio.sum()).tolist()
+    there = np.isfinite(values)
+    values = np.where(there, values, 0.0)
+    is_right = np.eye(values.shape[1])[answers]
 
-    def loss(log_temperature: float) -> float:
-        values = Calibration(sign * math.exp(log_temperature), prior).log_probabilities(scores)
-        return -values.gather(1, answers[:, None]).sum().item() + log_temperature**2 / 2
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        log_temperature, bias = parameters[0], parameters[1:] if with_prior else 0.0
+        scale = sign * math.exp(-log_temperature)
+        log_p = log_softmax(np.where(there, scale * values + bias, -np.inf), axis=1)
+        excess = np.exp(log_p) - is_right  # gradient of the loss by the scaled values
+        gradient = np.array([-scale * (excess * values).sum(), *(excess.sum(0) if with_prior else ())])
+        return -log_p[is_right == 1].sum() + (parameters**2).sum() / 2, gradient + parameters
 
-    best = minimize_scalar(loss, bounds=(math.log(LOWEST), math.log(HIGHEST)), method="bounded")
-    return Calibration(sign * math.exp(best.x), prior), float(best.fun)
+    size = 1 + with_prior * values.shape[1]
+    bounds = [(math.log(LOWEST), math.log(HIGHEST)), *[(None, None)] * (size - 1)]
+    best = minimize(loss, np.zeros(size), jac=True, method="L-BFGS-B", bounds=bounds)
+    temperature = sign * math.exp(best.x[0])
+    # In the end a logarithm is taken of it.
+    prior = softmax(-temperature * best.x[1:]).clip(min=1e-300).tolist() if with_prior else None
+    return Calibration(temperature, prior), float(best.fun)
 
 
 def expected_calibration_error(probabilities: torch.Tensor, answers: torch.LongTensor, bins: int = 10) -> float:

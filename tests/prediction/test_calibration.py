@@ -68,6 +68,22 @@ def test_two_answers_that_mean_the_opposite_are_exchanged(scores_and_answers):
     assert found.temperature < 0 and given[0] == pytest.approx(20 / 220, abs=0.06)
 
 
+def test_a_threshold_far_off_is_found_with_few_rows():
+    """The second answer is right from a difference of 4 on: by its frequency alone that would take many more rows."""
+    generator = torch.Generator().manual_seed(0)
+    difference = 4 + 3 * torch.randn(264, generator=generator, dtype=torch.float64)
+    scores, answers = torch.stack([torch.zeros(264).double(), difference], 1), (difference > 4).long()
+    found = fit_calibration(scores[:64], answers[:64])
+    right = (found.log_probabilities(scores[64:]).argmax(1) == answers[64:]).double().mean()
+    assert right > 0.85 > (scores[64:].argmax(1) == answers[64:]).double().mean() + 0.2
+
+
+def test_useless_scores_have_a_prior_that_has_a_logarithm():
+    scores = torch.randn(400, 2, generator=torch.Generator().manual_seed(0)) * 300
+    found = fit_calibration(scores, torch.zeros(400, dtype=torch.long))
+    assert min(found.prior) > 0 and found.log_probabilities(scores).exp()[:, 0].mean() > 0.9
+
+
 def test_answers_are_not_exchanged_by_chance():
     generator = torch.Generator().manual_seed(0)
     exchanged = 0
