@@ -15,8 +15,7 @@ from modeling_ctr import CTRPreTrainedModel
 from modeling_ctr.check_backbone import takes_argument
 from modeling_ctr.joined_inputs import (
     get_position_ids,
-    get_prefix_place,
-    get_suffix_place,
+    get_prompt_place,
     join_inputs,
     move_padding_to_front,
 )
@@ -95,7 +94,7 @@ class PromptedEmbedding(nn.Module):
         super().__init__()
         self.vectors = nn.Embedding.from_pretrained(vectors)
         self.words = model.get_input_embeddings()
-        self.is_suffix, self.bos_token_id = model.config.code_position == "suffix", model.config.bos_token_id
+        self.code_position, self.bos_token_id = model.config.code_position, model.config.bos_token_id
 
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, task_code: torch.Tensor
@@ -103,7 +102,7 @@ class PromptedEmbedding(nn.Module):
         """Join texts `(B, L)`, padded on either side, and codes `(B, N)`, where N is 0 for tokens to go on with."""
         order = move_padding_to_front(attention_mask)
         ids, mask = input_ids.gather(1, order), attention_mask.gather(1, order)
-        place = get_suffix_place(mask, None) if self.is_suffix else get_prefix_place(mask, ids, self.bos_token_id)
+        place = get_prompt_place(self.code_position, mask, ids, self.bos_token_id)
         joined = join_inputs(self.vectors(task_code), self.words(ids), mask, place)
         return {"inputs_embeds": joined.inputs_embeds, "joined_attention_mask": joined.attention_mask}
 

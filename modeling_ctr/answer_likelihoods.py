@@ -77,11 +77,26 @@ def compute_answer_log_likelihoods(
             past_key_values=past,
             use_cache=cache is not None,
         ).logits.float()
-        labels = labels[:, first:]
-        values = logits.gather(2, labels[..., None]).squeeze(-1) - logits.logsumexp(-1)  # (rows, steps)
-        counted = (torch.arange(steps) < (lengths[answer_of_row[rows]] - first)[:, None]).to(device)
-        total[rows.to(device)] += values.double().masked_fill(~counted, 0.0).sum(1)
+        counts = (lengths[answer_of_row[rows]] - first).to(device)
+        total[rows.to(device)] += sum_log_probabilities(logits, labels[:, first:], counts)
     return total
+
+
+def sum_log_probabilities(logits: torch.Tensor, tokens: torch.LongTensor, counts: torch.LongTensor) -> torch.Tensor:
+    """Sum the log-probabilities of the first `counts` `(rows,)` tokens of each row, `(rows,)`, float64.
+
+    Args:
+        logits: `(rows, steps, vocab_size)`, float32.
+        tokens: `(rows, steps)`: those that the logits are of, padded at the end with any id.
+        counts: Number of tokens of each row that are none of the padding.
+    """
+    counted = torch.arange(tokens.shape[1], device=tokens.device) < counts[:, None]
+    return get_log_probabilities(logits, tokens).double().masked_fill(~counted, 0.0).sum(1)
+
+
+def get_log_probabilities(logits: torch.Tensor, tokens: torch.LongTensor) -> torch.Tensor:
+    """Get the log-probabilities `(rows, steps)` of tokens `(rows, steps)` under logits `(rows, steps, vocab_size)`."""
+    return logits.gather(2, tokens[..., None]).squeeze(-1) - logits.logsumexp(-1)
 
 
 def get_decoder_start_token(language_model: PreTrainedModel) -> int:

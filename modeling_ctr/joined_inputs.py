@@ -29,6 +29,19 @@ class JoinedInputs(NamedTuple):
     place: torch.Tensor
 
 
+def get_prompt_place(
+    code_position: str,
+    attention_mask: torch.Tensor,
+    input_ids: torch.Tensor | None,
+    bos_token_id: int | None,
+    labels: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Find where a prompt starts, `(B, 1)`, by the config's `code_position`: "prefix" or "suffix"."""
+    if code_position == "suffix":
+        return get_suffix_place(attention_mask, labels)
+    return get_prefix_place(attention_mask, input_ids, bos_token_id)
+
+
 def get_prefix_place(
     attention_mask: torch.Tensor, input_ids: torch.Tensor | None, bos_token_id: int | None
 ) -> torch.Tensor:

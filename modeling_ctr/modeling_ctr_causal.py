@@ -12,6 +12,7 @@ from transformers import initialization as init
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import can_return_tuple, logging
 
+from .answer_likelihoods import sum_log_probabilities
 from .check_backbone import check_causal_backbone, takes_argument
 from .check_inputs import check_length, check_shapes, check_token_ids, get_batch_size
 from .configuration_ctr import CTRConfig
@@ -21,8 +22,7 @@ from .joined_inputs import (
     append_answers,
     cover_prompt,
     get_position_ids,
-    get_prefix_place,
-    get_suffix_place,
+    get_prompt_place,
     join_inputs,
     move_padding_to_front,
 )
@@ -234,11 +234,10 @@ class CTRForCausalLM(CTRPreTrainedModel, GenerationMixin):
         joined = self._join(prompt.repeat_interleave(num_choices, 0), inputs_embeds=None, **texts)
         # Before the first answer's token stands the last of the text or of a suffix.
         logits = self._run_backbone(joined, {}, logits_to_keep=choice_length + 1).logits[:, :-1]
-        losses = nn.functional.cross_entropy(
-            logits.float().transpose(1, 2), answers.to(logits.device), reduction="none"
-        )
-        scores = -losses.sum(1).view(batch_size, num_choices)
-        return scores.masked_fill((choice_ids == -100).all(-1).to(scores.device), float("-inf"))
+        lengths = (answers != -100).sum(1).to(logits.device)
+        values = sum_log_probabilities(logits.float(), answers.clamp(min=0).to(logits.device), lengths)
+        scores = values.float().view(batch_size, num_choices)
+        return scores.masked_fill((lengths == 0).view(scores.shape), float("-inf"))
 
     # ------------------------------------------------------------------------------------------------ inside
 
@@ -262,10 +261,8 @@ class CTRForCausalLM(CTRPreTrainedModel, GenerationMixin):
                 check_token_ids(labels.clamp(min=0), embeddings.num_embeddings, "`labels`")
         if attention_mask is None:
             attention_mask = torch.ones(shape, dtype=torch.long, device=inputs_embeds.device)
-        if self.config.code_position == "suffix":
-            place = get_suffix_place(attention_mask, labels)
-        else:
-            place = get_prefix_place(attention_mask, input_ids, self.config.bos_token_id)
+        config = self.config
+        place = get_prompt_place(config.code_position, attention_mask, input_ids, config.bos_token_id, labels)
         prompt_vectors = prompt_vectors.to(inputs_embeds.device, inputs_embeds.dtype)
         return join_inputs(prompt_vectors, inputs_embeds, attention_mask, place)
 

@@ -3,6 +3,7 @@
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
+from modeling_ctr.answer_likelihoods import get_log_probabilities
 from modeling_ctr.check_backbone import takes_argument
 
 from .causal_reading import make_cache, read_on
@@ -108,7 +109,7 @@ def score_packed(
             width,
             mask.sum(1, keepdim=True) + offset,
         )
-        values = logits.gather(2, labels[..., None]).squeeze(-1) - logits.logsumexp(-1)
+        values = get_log_probabilities(logits, labels)
         total = total.index_add(0, row[here].to(device), values[at].double())
     return total
 

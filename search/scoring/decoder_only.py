@@ -5,8 +5,9 @@ from typing import Any, Literal, NamedTuple
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
+from modeling_ctr.answer_likelihoods import sum_log_probabilities
 from modeling_ctr.check_backbone import check_causal_backbone
-from modeling_ctr.joined_inputs import get_prefix_place, get_suffix_place, join_inputs
+from modeling_ctr.joined_inputs import get_prompt_place, join_inputs
 from modeling_ctr.model_modes import evaluating
 
 from .answer_packing import can_pack, score_packed
@@ -158,10 +159,7 @@ class DecoderOnlyReader:
         words = self.language_model.get_input_embeddings()(ids)
         if prompts.shape[1] == 0:
             return words, mask
-        if self.code_position == "suffix":
-            place = get_suffix_place(mask, None)
-        else:
-            place = get_prefix_place(mask, ids, self.bos_token_id)
+        place = get_prompt_place(self.code_position, mask, ids, self.bos_token_id)
         vectors = prompts[prompt_ids.to(prompts.device)].to(words.dtype)
         joined = join_inputs(vectors, words, mask, place)
         return joined.inputs_embeds, joined.attention_mask
@@ -198,9 +196,7 @@ class DecoderOnlyReader:
             words = self.language_model.get_input_embeddings()(tokens[:, first - 1 : first - 1 + steps])
             logits = read_on(self.language_model, words, mask, cache, steps)
             labels = tokens[:, first : first + steps]
-            values = logits.gather(2, labels[..., None]).squeeze(-1) - logits.logsumexp(-1)
-            counted = (torch.arange(steps) < (lengths[rows] - first)[:, None]).to(device)
-            total[rows.to(device)] += values.double().masked_fill(~counted, 0.0).sum(1)
+            total[rows.to(device)] += sum_log_probabilities(logits, labels, (lengths[rows] - first).to(device))
 
 
 def count_shared_tokens(targets: Targets) -> int:
