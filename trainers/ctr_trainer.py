@@ -18,7 +18,7 @@ from trainers.codebook_statistics import compute_codebook_statistics, describe_c
 from trainers.model_card import get_stage_record, write_model_card
 from trainers.multitask_trainer import MultitaskTrainer
 from trainers.optimization import freeze_for_stage
-from trainers.quantized_models import codebook_as_adapter
+from trainers.quantized_models import codebook_as_adapter, is_quantized, load_codebook
 from trainers.sharded_codebook import shard_codebook, whole_codebook
 from trainers.task_codes_file import TASK_CODES_NAME, write_task_codes
 from trainers.training_args import CTRTrainingArguments
@@ -174,7 +174,19 @@ class CTRTrainer(MultitaskTrainer):
         by_task = {f"accuracy_{self.task_names[i]}": float(correct[task_ids == i].mean()) for i in np.unique(task_ids)}
         return {"accuracy": float(np.mean(list(by_task.values()))), **by_task}
 
-    # ------------------------------------------------------------------------------------------------- saving
+    # ------------------------------------------------------------------------------------- saving and loading
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        if is_quantized(self.model):
+            load_codebook(self.model, resume_from_checkpoint)
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        if is_quantized(self.model):
+            self._load_from_checkpoint(self.state.best_model_checkpoint)
+        else:
+            super()._load_best_model()
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """As in transformers, with the codes of all tasks beside the weights, in `task_codes.json`."""

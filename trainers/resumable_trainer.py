@@ -125,8 +125,8 @@ class ResumableTrainer(Seq2SeqTrainer):
         except (OSError, RuntimeError, SafetensorError) as error:
             raise OSError(
                 f"The checkpoint of step {self.state.global_step} could not be written to '{self.args.output_dir}' "
-                f"({error}). Earlier checkpoints are untouched: make room there, or make it writable, and go on with "
-                "`resume_from_checkpoint=True`."
+                f"({str(error) or type(error).__name__}). Earlier checkpoints are untouched: make room there, or make it "
+                "writable, and go on with `resume_from_checkpoint=True`."
             ) from error
 
     def _save_rng_state(self, output_dir: str) -> None:

@@ -1,7 +1,10 @@
 """Stage 1 on a language model that counts as quantized, with real layers."""
 
+import shutil
+
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 
@@ -30,6 +33,9 @@ class RoundedLinear(nn.Module):
 
     def forward(self, inputs):
         return Rounded.apply(inputs, self.weight, self.scale, self.differentiable)
+
+    def _load_from_state_dict(self, *args):
+        raise RuntimeError("Loading a quantized checkpoint is not supported here.")  # as bitsandbytes' int8 on a CPU
 
 
 @pytest.fixture(params=["t5", "llama"])
@@ -72,6 +78,29 @@ def test_a_language_model_without_gradients_is_refused(quantized, train):
     ):
         train(model)
     assert all(torch.equal(tensor, codebook[name]) for name, tensor in model.task_codebook.state_dict().items())
+
+
+def test_a_training_goes_on(quantized, train, tmp_path):
+    folder = tmp_path / "stopped"
+    common = {"output_dir": str(folder), "max_steps": 4, "logging_steps": 1, "save_steps": 2, "save_strategy": "steps"}
+    whole = quantized(True)
+    losses = [logs["loss"] for logs in train(whole, **common).state.log_history if "loss" in logs]
+    shutil.rmtree(folder / "checkpoint-4")
+    rest = quantized(True)
+    history = train(rest, resume_from_checkpoint=True, **common).state.log_history
+    assert [logs["loss"] for logs in history if "loss" in logs] == losses
+    for name, tensor in whole.task_codebook.state_dict().items():
+        assert torch.equal(rest.task_codebook.state_dict()[name], tensor), name
+
+
+def test_the_best_checkpoint_is_loaded(quantized, train):
+    common = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1, "max_steps": 2}
+    model = quantized(True)
+    trainer = train(model, load_best_model_at_end=True, metric_for_best_model="loss", learning_rate=3.0, **common)
+    assert trainer.state.best_model_checkpoint.endswith("checkpoint-1")
+    saved = load_file(f"{trainer.state.best_model_checkpoint}/model.safetensors")
+    for name, tensor in model.task_codebook.state_dict().items():
+        assert torch.equal(saved[f"task_codebook.{name}"], tensor), name
 
 
 def test_stage_2_would_train_quantized_weights(quantized, train):
