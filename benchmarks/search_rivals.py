@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--num_tasks", type=int, default=12, help="held-out tasks for each seed, of 12")
     parser.add_argument("--budgets", type=int, nargs="+", default=[100, 200, 400, 600])
     others = [name for name in (*SEARCHES, UNTIL_SOLVED, *RIVALS) if name != BITWISE]
-    parser.add_argument("--methods", nargs="+", choices=others, default=others, help=f"beside '{BITWISE}'")
+    parser.add_argument("--methods", nargs="*", choices=others, default=others, help=f"beside '{BITWISE}'")
     parser.add_argument("--output_dir", type=Path, default=Path("out/search_rivals"))
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
