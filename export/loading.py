@@ -6,9 +6,12 @@ from typing import Any
 
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from modeling_ctr import CTRPreTrainedModel, load_model
 from modeling_ctr.hub_errors import loading_errors
+
+logger = logging.get_logger(__name__)
 
 
 def load_parts(
@@ -81,3 +84,14 @@ def get_prompt_vectors(model: CTRPreTrainedModel, tuned: Sequence[str]) -> torch
     values = torch.arange(model.config.codebook_size, device=model.task_codebook.code_vectors.weight.device)
     vectors = [model.task_codebook.decode(values[None])[0], *(model.get_task_vectors(name) for name in tuned)]
     return torch.cat([part.detach().float() for part in vectors])
+
+
+def describe_task(model: CTRPreTrainedModel, name: str) -> dict[str, Any]:
+    """Get what is known of a task, and warn where an exported model will write the wrong word for it."""
+    details = model.task_details(name)
+    if details.temperature is not None and details.temperature < 0:
+        logger.warning(
+            f"The calibration of the task '{name}' exchanges its two answers, and an exported model knows nothing of it: where "
+            f"it writes {details.answers[0]!r}, take it for {details.answers[1]!r}, and the other way round."
+        )
+    return details.to_dict()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from export.loading import get_prompt_vectors, load_parts, select_names
+from export.loading import describe_task, get_prompt_vectors, load_parts, select_names
 from export.onnx_generator import FORMAT, TASKS_NAME, OnnxGenerator
 from export.onnx_graphs import get_dynamic_shapes, make_graphs
 from export.prefix_tokenizer import SAMPLES
@@ -83,7 +83,7 @@ def export_to_onnx(
             code = list(range(start, start + config.code_length))
         else:
             code = codes[name]
-        about["tasks"][name] = {"task_code": code, **model.task_details(name).to_dict()}
+        about["tasks"][name] = {"task_code": code, **describe_task(model, name)}
 
     def write(target: Path) -> None:
         _write_graphs(exporter, model, vectors, target)

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from export.card import write_card
 from export.exported_tasks import CODE_TOKEN, TUNED_TOKEN, ExportedTasks
-from export.loading import get_prompt_vectors, load_parts, select_names
+from export.loading import describe_task, get_prompt_vectors, load_parts, select_names
 from export.plain_model import make_plain_model
 from export.prefix_tokenizer import SAMPLES, PrefixTokenizer
 from export.whole_folder import check_new, write_whole
@@ -112,7 +112,7 @@ def make_parts(
     for name in names:
         code = codes.get(name)
         prefix = exported.get_prefix(code) if code else "".join(tuned_tokens[name]) + prefixed.start
-        exported.tasks[name] = {exported.position: prefix, "code": code, **model.task_details(name).to_dict()}
+        exported.tasks[name] = {exported.position: prefix, "code": code, **describe_task(model, name)}
     with evaluating(model):
         check_same_logits(model, tokenizer, plain, prefixed.tokenizer, exported)
     return plain, prefixed.tokenizer, exported

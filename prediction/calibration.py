@@ -1,12 +1,15 @@
 """Probabilities of answers that can be taken at their word: a temperature and a prior, fitted on a few labeled rows."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
+
+from modeling_ctr.task_details import TaskDetails
+from tasks.template import ANSWER_CHOICES, SEPARATOR
 
 # Between these the temperature is looked for.
 LOWEST, HIGHEST = 0.05, 100.0
@@ -81,6 +84,23 @@ def _fit(values: np.ndarray, answers: np.ndarray, with_prior: bool, sign: int) -
     # In the end a logarithm is taken of it.
     prior = softmax(-temperature * best.x[1:]).clip(min=1e-300).tolist() if with_prior else None
     return Calibration(temperature, prior), float(best.fun)
+
+
+def keep_calibration(details: TaskDetails, calibration: Calibration) -> TaskDetails:
+    """Put a calibration into a task's details.
+
+    Where it exchanges two answers, the details have them exchanged, and a temperature above 0: so a word means the right
+    label wherever it is read, also where an exported model writes it. Not so where the template shows the answers in the
+    input, which would change with them.
+    """
+    if calibration.temperature > 0 or ANSWER_CHOICES in details.template.split(SEPARATOR)[0]:
+        return replace(details, temperature=calibration.temperature, prior=calibration.prior)
+    return replace(
+        details,
+        answers=details.answers[::-1],
+        temperature=-calibration.temperature,
+        prior=calibration.prior[::-1],
+    )
 
 
 def expected_calibration_error(probabilities: torch.Tensor, answers: torch.LongTensor, bins: int = 10) -> float:

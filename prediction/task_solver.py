@@ -17,6 +17,7 @@ from tasks.tokenization import check_tokenizer
 from trainers.hub import push_to_hub, save_for_hub
 
 from .answer_formats import make_decision, rank_answers
+from .calibration import keep_calibration
 from .config import get_fit_config
 from .fit_result import FitResult
 from .fitting import Fitting
@@ -114,7 +115,7 @@ class TaskSolver:
         prompt, calibration, result = Fitting(self.model, examples, config, seed, progress).run(name)
         details = examples.details
         if calibration is not None:
-            details = replace(details, temperature=calibration.temperature, prior=calibration.prior)
+            details = keep_calibration(details, calibration)
         self._add(name, prompt, details)
         return replace(result, seconds=time.perf_counter() - start)
 

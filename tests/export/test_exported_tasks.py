@@ -1,11 +1,13 @@
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from peft import LoraConfig
 
 from export import export_model, get_task_prefix, load_exported_tasks
 from export.__main__ import main
+from export.loading import describe_task
 from modeling_ctr import CTRForConditionalGeneration, TaskCode, load_task_code, save_task_code
 
 
@@ -104,6 +106,17 @@ def test_the_command_says_what_is_wrong_in_a_line(arguments, message, checkpoint
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("python -m export: ")]
     assert len(errors) == 1 and message in errors[0]
     assert {p.name for p in tmp_path.iterdir()} == {"there"}
+
+
+def test_exchanged_answers_are_warned_of(ctr_model, monkeypatch):
+    model, _ = ctr_model("t5")
+    told = []
+    monkeypatch.setattr("export.loading.logger.warning", told.append)
+    assert describe_task(model, "found <b>")["answers"] == ["yes", "no"] and not told
+    details = replace(model.task_details("found <b>"), temperature=-2.0)
+    model.set_task_details("found <b>", details)
+    assert describe_task(model, "found <b>")["temperature"] == -2
+    assert len(told) == 1 and "where it writes 'yes', take it for 'no'" in told[0]
 
 
 def test_a_failure_leaves_nothing_half_written(ctr_model, tmp_path, monkeypatch):

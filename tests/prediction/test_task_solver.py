@@ -56,6 +56,13 @@ def test_a_code_whose_answers_mean_the_opposite_is_found_and_used(solver, review
     result = solver.fit(texts, labels, name="opposite", **asked | {"folds": 0})
     assert result.temperature < 0 and "exchanged" in str(result)
     assert np.mean(np.array(solver.predict(texts, "opposite")) == labels) > 0.9
+    # The answers themselves are exchanged, so that whoever reads a word, as of an exported model, reads the right label.
+    details = solver.model.task_details("opposite")
+    assert details.temperature == -result.temperature and details.answers == details.labels[::-1]
+    shown = {"template": "{{text}} {{answer_choices | join(' ')}}", "folds": 0}  # not where the input would change
+    result = solver.fit(texts, labels, name="shown", **asked | shown)
+    details = solver.model.task_details("shown")
+    assert details.answers == details.labels and details.temperature == result.temperature
     auto = solver.fit(texts, labels, name="auto", **asked | {"method": "auto", "tuning_steps": 1})
     assert "training_code_calibrated" in [each.method for each in auto.tried]
 
