@@ -15,8 +15,10 @@ METHODS = {
     "training_code_calibrated": "training code by calibrated loss",
     "bitwise_search": "Bitwise Search",
     "population_search": "Population Search",
+    "until_solved": "search until solved",
     "prompt_tuning": "Bitwise Search, then tuned",
 }
+NEED_CHOICES = ("code_ensemble", "training_code_by_accuracy", "training_code_calibrated", "until_solved")
 
 
 @dataclass
@@ -77,7 +79,7 @@ class FitConfig(SearchConfig):
         """
         if not labeled and self.method not in ("auto", "code_ensemble"):
             raise ValueError(f"The method {self.method!r} needs `labels`; without them there is 'code_ensemble'.")
-        if not has_choices and self.method in ("code_ensemble", "training_code_by_accuracy"):
+        if not has_choices and self.method in NEED_CHOICES:
             raise ValueError(
                 f"The method {self.method!r} needs answers to choose between, which a free-form task does not have."
             )

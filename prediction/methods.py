@@ -15,6 +15,7 @@ from search import (
     PopulationSearch,
     TaskCodeSearchResult,
     best_training_code,
+    search_until_solved,
     task_code_space,
     tune_prompt,
 )
@@ -99,6 +100,14 @@ class Searches:
     def population_search(self) -> list[int]:
         space = task_code_space(self.scorer.model)
         return _completed(PopulationSearch(self.scorer, space, self.config, seed=self.seed, progress=False).run()).code
+
+    @property
+    def until_solved(self) -> list[int]:
+        space = task_code_space(self.scorer.model)
+        found = search_until_solved(self.scorer, space, self.config, seed=self.seed, progress=False)
+        for each in found.rounds:
+            _completed(each)
+        return found.code
 
     @property
     def prompt_tuning(self) -> FoundPrompt:

@@ -13,7 +13,7 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from prediction import FitConfig, TaskSolver
 from prediction.task_examples import make_examples
-from search import BitwiseSearch, CodeScorer, PromptScorer, SearchConfig, task_code_space
+from search import BitwiseSearch, CodeScorer, PromptScorer, SearchConfig, search_until_solved, task_code_space
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -65,6 +65,25 @@ def test_a_code_whose_answers_mean_the_opposite_is_found_and_used(solver, review
     assert details.answers == details.labels and details.temperature == result.temperature
     auto = solver.fit(texts, labels, name="auto", **asked | {"method": "auto", "tuning_steps": 1})
     assert "training_code_calibrated" in [each.method for each in auto.tried]
+
+
+def test_until_solved_is_the_search_of_that_name(solver, reviews, quick):
+    texts, labels = reviews
+    asked = quick | {"method": "until_solved", "folds": 0, "max_evaluations": 40, "target_loss": 1e-6}
+    result = solver.fit(texts, labels, name="searched", seed=3, **asked)
+    encoded = [solver.tokenizer(text).input_ids for text in texts]
+    choices = [solver.tokenizer(label).input_ids for label in sorted(set(labels))]
+    answers = [sorted(set(labels)).index(label) for label in labels]
+    examples = [
+        {"input_ids": ids, "choice_ids": choices, "answer": answer}
+        for ids, answer in zip(encoded, answers, strict=True)
+    ]
+    model = solver.model
+    settings = {"search_epochs": 1, "max_evaluations": 40, "target_loss": 1e-6}
+    scorer, space = CodeScorer(model, examples), task_code_space(model)
+    found = search_until_solved(scorer, space, seed=3, progress=False, **settings)
+    assert result.code == found.code and result.loss == pytest.approx(found.loss, abs=1e-6)
+    assert found.evaluations > 20
 
 
 def test_a_task_for_each_text(fitted, reviews):
@@ -305,6 +324,7 @@ def test_half_precision(fitted, reviews, tmp_path):
         ({"labels": ["w10", "w11"] * 12, "method": "magic"}, "no method 'magic': choose one of 'auto'"),
         ({"answers": ["w10", "w11"], "method": "bitwise_search"}, "'bitwise_search' needs `labels`"),
         ({"targets": ["w3"] * 24, "method": "code_ensemble"}, "needs answers to choose between"),
+        ({"targets": ["w3"] * 24, "method": "until_solved"}, "needs answers to choose between"),
         ({"labels": ["w10", "w11"] * 12, "folds": 1}, "`folds` must be 0"),
         ({"labels": ["w10", "w11"] * 12, "folds": 2.0}, "`folds` must be at least 0, a whole number"),
         ({"labels": ["w10", "w11"] * 12, "calibrate": 1}, "`calibrate` must be true or false"),
