@@ -40,13 +40,6 @@ class ModelArguments:
     )
     task_embedding_dim: int | None = field(default=None, metadata={"help": "Default: the language model's width."})
     code_dim: int | None = field(default=None, metadata={"help": "Default: the language model's width."})
-    swap_noise: float | None = field(
-        default=None,
-        metadata={
-            "help": "Share of a code's positions that hold another task's vector while training, so that tasks share values "
-            "and searches find more. Default: what a CTR model was trained with, 0 for a new one."
-        },
-    )
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a model on the Hub."})
     dtype: str = field(
         default="auto",
@@ -60,8 +53,6 @@ class ModelArguments:
     def __post_init__(self) -> None:
         require_at_least(1, self, "code_length", "task_embedding_dim", "code_dim")
         require_at_least(2, self, "codebook_size")
-        if self.swap_noise is not None and not 0 <= self.swap_noise < 1:
-            raise FlagError(f"`--swap_noise` must be at least 0 and below 1, but is {self.swap_noise}.")
         require_text(self, "model_name_or_path", "model_revision")
 
 

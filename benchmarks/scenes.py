@@ -58,7 +58,6 @@ def main() -> None:
     parser.add_argument(
         "--decoder_only", choices=["prefix", "suffix"], help="a decoder-only model, with prompts there"
     )
-    parser.add_argument("--swap_noise", type=float, default=0.0, help="of both stages, see CTRConfig")
     parser.add_argument("--models_only", action="store_true", help="train, and leave the methods to another benchmark")
     args = parser.parse_args()
     if args.output_dir is None:
@@ -66,9 +65,7 @@ def main() -> None:
     if args.models_only:
         for seed in args.seeds:
             start = time.process_time()
-            train_models(
-                seed, args.output_dir / f"seed_{seed}", code_position=args.decoder_only, swap_noise=args.swap_noise
-            )
+            train_models(seed, args.output_dir / f"seed_{seed}", code_position=args.decoder_only)
             print(f"seed {seed}: {time.process_time() - start:.0f} CPU seconds", flush=True)
         return
     scores: list[Score] = []
@@ -77,7 +74,7 @@ def main() -> None:
         folder = args.output_dir / f"seed_{seed}"
         if not (folder / "all_scores.json").is_file():
             start = time.perf_counter()
-            of_seed, codebook = run_seed(seed, folder, args.decoder_only, args.swap_noise)
+            of_seed, codebook = run_seed(seed, folder, args.decoder_only)
             about = {"seed": seed, "seconds": round(time.perf_counter() - start), **codebook}
             save_scores(of_seed, folder / "all_scores.json", about)
         of_seed, facts[seed] = load_scores(folder / "all_scores.json")
@@ -91,11 +88,7 @@ def main() -> None:
 
 
 def train_models(
-    seed: int,
-    folder: Path,
-    stage2_flags: Sequence[str] = TRAINING_ALONE,
-    code_position: str | None = None,
-    swap_noise: float = 0.0,
+    seed: int, folder: Path, stage2_flags: Sequence[str] = TRAINING_ALONE, code_position: str | None = None
 ) -> None:
     """Train the language model and both stages; what is finished of them is not trained again.
 
@@ -104,26 +97,22 @@ def train_models(
         folder: Where tasks and models are kept.
         stage2_flags: Further flags of stage 2.
         code_position: Of a decoder-only model.
-        swap_noise: Of the codes, in both stages.
     """
     write_scenes(folder / "tasks", seed)
     train_language_model(folder / "lm", seed, code_position=code_position)
     position = ("--code_position", code_position) if code_position else ()
-    noise = ("--swap_noise", str(swap_noise))
     tasks = ["--templates_dir", f"{folder}/tasks/templates", "--train_tasks", f"{folder}/tasks/training_tasks.yaml"]
-    for stage, start, flags in ((1, "lm", (*position, *noise)), (2, "stage1", stage2_flags)):
+    for stage, start, flags in ((1, "lm", position), (2, "stage1", stage2_flags)):
         run_ctr.main(
             [str(EXAMPLES / f"scenes_stage{stage}.yaml"), *tasks, "--seed", str(seed), "--few_shot_seeds", str(seed)]
             + ["--model_name_or_path", str(folder / start), "--output_dir", str(folder / f"stage{stage}"), *flags]
         )
 
 
-def run_seed(
-    seed: int, folder: Path, code_position: str | None = None, swap_noise: float = 0.0
-) -> tuple[list[Score], dict[str, float]]:
+def run_seed(seed: int, folder: Path, code_position: str | None = None) -> tuple[list[Score], dict[str, float]]:
     """Run language model, both stages and all methods; what is finished of them is not run again."""
     held_out_flags = ["--tasks", f"{folder}/tasks/held_out_tasks.yaml", "--mean_training_code"]
-    train_models(seed, folder, held_out_flags, code_position, swap_noise)
+    train_models(seed, folder, held_out_flags, code_position)
     scores, _ = load_scores(folder / "stage2" / "report.json")
     language_model = (AutoModelForCausalLM if code_position else AutoModelForSeq2SeqLM).from_pretrained(folder / "lm")
     model = load_model(folder / "stage2")

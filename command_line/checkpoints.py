@@ -116,7 +116,6 @@ def load_model(args: ModelArguments, train_tasks: list[Task], trains: bool, dtyp
     config = load_config(args)
     names = [task.name for task in train_tasks]
     weights = {"revision": args.model_revision, "dtype": dtype}
-    noise = {} if args.swap_noise is None else {"swap_noise": args.swap_noise}
     if args.method == "t0":
         if config.model_type == "ctr":
             raise ValueError(
@@ -134,7 +133,7 @@ def load_model(args: ModelArguments, train_tasks: list[Task], trains: bool, dtyp
                 f"{len(names)} given: give the same training tasks in the same order, or start from a language model."
             )
         with checkpoint_errors("The model", args.model_name_or_path):
-            return get_model_class(config).from_pretrained(args.model_name_or_path, **weights, **noise)
+            return get_model_class(config).from_pretrained(args.model_name_or_path, **weights)
     if not (names and trains):
         raise ValueError(
             f"'{args.model_name_or_path}' is a plain language model without task codes: name `--train_tasks` and "
@@ -150,5 +149,4 @@ def load_model(args: ModelArguments, train_tasks: list[Task], trains: bool, dtyp
             code_dim=args.code_dim,
             code_position=args.code_position,
             **weights,
-            **noise,
         )

@@ -104,13 +104,11 @@ class TaskCodebook(nn.Module):
         code_dim: int,
         prompt_dim: int,
         commitment_cost: float,
-        swap_noise: float = 0.0,
     ):
         super().__init__()
         self.code_length = code_length
         self.codebook_size = codebook_size
         self.commitment_cost = commitment_cost
-        self.swap_noise = swap_noise
         # In float32 also where a half-precision model is being made around it.
         float32 = {"dtype": torch.float32}
         self.task_embedding = nn.Embedding(num_tasks, task_embedding_dim, **float32)
@@ -132,20 +130,8 @@ class TaskCodebook(nn.Module):
         codes = nearest_codes(queries, self.code_vectors.weight)
         quantized = self.code_vectors(codes).float()  # (B, N, c)
         loss = vq_loss(queries, quantized, self.commitment_cost)
-        vectors = straight_through(queries, quantized)
-        if self.training and self.swap_noise:
-            vectors = self._swap(vectors)
-        return TaskPrompt(F.linear(vectors, self.prompt_decoder.weight.float()), codes, loss)
-
-    def _swap(self, vectors: torch.Tensor) -> torch.Tensor:
-        """Replace some positions' code vectors `(B, N, c)` by those that another task, drawn for each row, has there."""
-        batch, length = vectors.shape[:2]
-        device = vectors.device
-        others = torch.randint(self.task_embedding.num_embeddings, (batch,), device=device)
-        with torch.no_grad():
-            theirs = self.code_vectors(nearest_codes(self.queries(others), self.code_vectors.weight)).float()
-        swapped = torch.rand(batch, length, 1, device=device) < self.swap_noise
-        return torch.where(swapped, theirs, vectors)
+        prompt_vectors = F.linear(straight_through(queries, quantized), self.prompt_decoder.weight.float())
+        return TaskPrompt(prompt_vectors, codes, loss)
 
     @without_autocast
     def queries(self, task_id: torch.Tensor) -> torch.Tensor:

@@ -35,10 +35,6 @@ class CTRConfig(PreTrainedConfig):
         task_embedding_dim (`int`, *optional*, defaults to the language model's width): Width of a task embedding.
         code_dim (`int`, *optional*, defaults to the language model's width): Width of a code vector.
         commitment_cost (`float`, defaults to 0.1): Weight of the commitment loss within the vq loss.
-        swap_noise (`float`, defaults to 0.0):
-            Share of a code's positions that hold another training task's vector while training, anew in every step. With
-            such noise no position can hold all of a task, related tasks share values, and searches find more of the held-out
-            tasks; not in the paper.
         added_task_codes (`dict[str, list[int]]`, *optional*): Codes of further tasks, found by a search, by name.
         tuned_tasks (`list[str]`, *optional*):
             Names of the tasks that have prompt vectors of their own instead of a code; the vectors are in the weights.
@@ -73,7 +69,6 @@ class CTRConfig(PreTrainedConfig):
     task_embedding_dim: int | None = None
     code_dim: int | None = None
     commitment_cost: float | int = 0.1
-    swap_noise: float | int = 0.0
     code_position: str = "prefix"
     added_task_codes: dict[str, list[int]] | None = None
     tuned_tasks: list[str] | None = None
@@ -196,8 +191,6 @@ class CTRConfig(PreTrainedConfig):
                 raise ValueError(f"`{name}` must be at least 1, but is {getattr(self, name)}.")
         if self.commitment_cost < 0:
             raise ValueError(f"`commitment_cost` must not be negative, but is {self.commitment_cost}.")
-        if not 0 <= self.swap_noise < 1:
-            raise ValueError(f"`swap_noise` must be at least 0 and below 1, but is {self.swap_noise}.")
         if len(self.task_names) != self.num_tasks:
             raise ValueError(f"`task_names` has {len(self.task_names)} names, but `num_tasks` is {self.num_tasks}.")
         seen: set[str] = set()

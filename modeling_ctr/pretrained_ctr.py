@@ -57,7 +57,6 @@ class CTRPreTrainedModel(TaskRegistry, PreTrainedModel):
             code_dim=config.code_dim,
             prompt_dim=config.prompt_dim,
             commitment_cost=config.commitment_cost,
-            swap_noise=config.swap_noise,
         )
         # A buffer: no optimizer, no stage of training and no digest of the weights is to know of it.
         shape = (len(config.tuned_tasks), config.code_length, config.prompt_dim)

@@ -77,7 +77,6 @@ FLAGS = [
     flag("`--mixing_temperature` must be a number greater than 0, but is nan", mixing_temperature="nan"),
     flag("`--code_length` must be at least 1", code_length=0),
     flag("`--codebook_size` must be at least 2, but is 1", codebook_size=1),
-    flag("`--swap_noise` must be at least 0 and below 1, but is 1.5", swap_noise=1.5),
     flag("`--code_dim` must be at least 1", code_dim=-1),
     flag("`stage` must be 1 or 2, but is 3", stage=3),
     flag("`seed` must be a whole number from 0", seed=-1),

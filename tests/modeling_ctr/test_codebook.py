@@ -119,32 +119,6 @@ def test_autocast_and_a_half_precision_module_do_not_change_the_computation(code
     assert prompt.prompt_vectors.dtype == prompt.vq_loss.dtype == torch.float32
 
 
-def test_swap_noise_puts_other_tasks_vectors_into_some_positions(codebook):
-    codebook.swap_noise = 0.3
-    ids = torch.arange(5).repeat(400)
-    quiet = codebook.eval()(ids)
-    torch.manual_seed(1)
-    noisy = codebook.train()(ids)
-    assert torch.equal(noisy.task_codes, quiet.task_codes) and torch.equal(noisy.vq_loss, quiet.vq_loss)
-    changed = (noisy.prompt_vectors != quiet.prompt_vectors).any(-1)  # (2000, 3)
-    # A swap shows unless the other task has the same value there, itself among them.
-    codes = codebook.all_task_codes()
-    shows = (codes[:, None] != codes[None]).double().mean((0, 1))
-    torch.testing.assert_close(changed.double().mean(0), 0.3 * shows, atol=0.03, rtol=0)
-    row, position = map(int, changed.nonzero()[0])
-    candidates = codebook.decode(codes)[:, position]
-    assert any(torch.equal(noisy.prompt_vectors[row, position], each) for each in candidates)
-    assert torch.equal(codebook.eval()(ids).prompt_vectors, quiet.prompt_vectors)
-
-
-def test_a_swapped_position_passes_no_gradient_on(codebook):
-    codebook.swap_noise = 0.999
-    torch.manual_seed(0)
-    codebook.train()(torch.tensor([2])).prompt_vectors.sum().backward()
-    assert codebook.task_embedding.weight.grad is None or not codebook.task_embedding.weight.grad.any()
-    assert codebook.prompt_decoder.weight.grad.any()
-
-
 def test_usage_and_perplexity():
     codes = torch.tensor([[0, 1], [0, 2], [0, 3], [0, 1]])
     usage = code_usage(codes, 5)

@@ -66,7 +66,6 @@ def test_types_are_checked(field, value):
     ("fields", "message"),
     [
         ({"commitment_cost": -1}, "`commitment_cost` must not be negative, but is -1"),
-        ({"swap_noise": 1}, "`swap_noise` must be at least 0 and below 1, but is 1"),
         ({"task_names": ["a"], "num_tasks": 2}, "`task_names` has 1 names, but `num_tasks` is 2"),
         ({"task_names": []}, "`num_tasks` must be at least 1"),
         ({"task_names": ["a", "a"]}, "'a' appears twice"),
