@@ -25,7 +25,7 @@ import torch
 from search_quality import SHOTS, Case, accuracy, scenes_cases, summarize
 from transformers import AutoTokenizer
 
-from modeling_ctr import CTRForConditionalGeneration
+from modeling_ctr import load_model
 from safe_files import write_json
 from search import OBJECTIVES, BitwiseSearch, CodeScorer, PopulationSearch, search_until_solved, task_code_space
 from tasks import FeatureBuilder, few_shot_split, load_rows
@@ -76,8 +76,9 @@ def main() -> None:
 
 def compare(case: Case, methods: Iterable[str], budgets: list[int]) -> dict[str, dict]:
     """Run all methods on one task: `at_budgets` holds `[loss, accuracy]` for each budget."""
-    model = CTRForConditionalGeneration.from_pretrained(case.model)
-    builder = FeatureBuilder(AutoTokenizer.from_pretrained(case.tokenizer), case.max_source_length, 4)
+    model = load_model(case.model)
+    tokenizer = AutoTokenizer.from_pretrained(case.tokenizer)
+    builder = FeatureBuilder(tokenizer, case.max_source_length, 4, decoder_only=not model.config.is_encoder_decoder)
     split = few_shot_split(case.task, load_rows(case.task.dataset, case.task.source), SHOTS, case.seed)
     judge = CodeScorer(model, builder.evaluation(case.task, split.evaluation))
     # Scores are remembered, so that methods which meet the same codes do not compute them again.
