@@ -36,11 +36,11 @@ def test_yes_no_rows_are_balanced_and_rightly_labeled():
 
 def test_the_tasks_are_known_and_no_held_out_data_set_is_trained():
     tasks = load_tasks("no_prompt", FOLDER / "templates")
-    training, held_out = (
-        select_tasks(tasks, [str(FOLDER / f"{kind}_tasks.yaml")]) for kind in ("training", "held_out")
+    training, more, held_out = (
+        select_tasks(tasks, [str(FOLDER / f"{kind}_tasks.yaml")]) for kind in ("training", "yes_no", "held_out")
     )
-    assert len(training) == 20 and len(held_out) == 7
-    assert not {task.dataset for task in training} & {task.dataset for task in held_out}
+    assert len(training) == 20 and len(more) == 5 and len(held_out) == 7
+    assert not {task.dataset for task in [*training, *more]} & {task.dataset for task in held_out}
     prepare = load_script("prepare")
     assert {task.dataset for task in [*training, *held_out]} <= {*prepare.DATASETS, *prepare.YES_NO}
 
@@ -95,7 +95,7 @@ def test_ways_with_more_and_more_labels(arrays, tmp_path, monkeypatch):
     assert report[0].split(" | ")[1] == "4 labels" and "| encoder states + LR | 100.0 |" in "\n".join(report)
 
 
-@pytest.mark.parametrize("name", ["stage1", "stage2", "held_out"])
+@pytest.mark.parametrize("name", ["stage1", "stage2", "stage2_longer", "held_out"])
 def test_its_settings_are_flags(name, tmp_path, monkeypatch):
     monkeypatch.chdir(FOLDER.parents[1])
     parse_arguments([str(FOLDER / f"{name}.yaml"), "--model_name_or_path", "m", "--output_dir", str(tmp_path)])
