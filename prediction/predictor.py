@@ -105,6 +105,17 @@ class Predictor:
             states[numbers] = compute_text_states(self.model, [example["input_ids"] for example in examples])
         return states
 
+    def embed_answers(self) -> np.ndarray:
+        """Log-odds of the answers under every training code, `(num_texts, num_codes * (num_choices - 1))`, float32."""
+        codes = self.model.prompt_vectors(self.model.task_codes()).to(self.prompts)
+        found: list[Any] = [None] * len(self.texts)
+        for numbers, examples in self._chunks():
+            scores = self._make_scorer(examples).choice_log_likelihoods(codes)  # (codes, texts, choices)
+            log_odds = (scores[..., 1:] - scores[..., :1]).transpose(0, 1).flatten(1)
+            for number, row in zip(numbers, log_odds.float().numpy(), strict=True):
+                found[number] = row
+        return np.stack(found)
+
     def _make_scorer(self, examples: list[dict[str, Any]]) -> PromptScorer:
         found = None if self.scorer is None else self.scorer.token_budget  # what the chunk before found to be fast
         self.scorer = PromptScorer(self.model, examples, found)

@@ -218,6 +218,28 @@ class TaskSolver:
         questions, asked = make_questions(self.model, self.tokenizer, len(texts), task, self._last_task)
         return Predictor(self.model, questions, texts, asked, None, progress).embed()
 
+    @torch.no_grad()
+    def embed_answers(self, texts: Sequence[Text], task: str | None = None, *, progress: bool = True) -> np.ndarray:
+        """Vectors of texts for a classifier of your own: what every training code answers.
+
+        They say most with the fewest labels, where training had the kind of question; each text is read once for each code.
+
+        Args:
+            texts: Strings, or rows of several fields.
+            task: Name of a task with classes; by default the one that was learned last, or the only one.
+            progress: Whether to show a bar.
+
+        Returns:
+            Log-odds of each answer against the first, `(n, num_codes * (num_classes - 1))`, float32.
+
+        Raises:
+            ValueError: As `classes_`, or as `predict`.
+        """
+        self.classes_(task)
+        texts = listed_texts(texts)
+        questions, asked = make_questions(self.model, self.tokenizer, len(texts), task, self._last_task)
+        return Predictor(self.model, questions, texts, asked, None, progress).embed_answers()
+
     def __call__(
         self, texts: Text | Sequence[Text], task: str | None = None, *, top_k: int | None = 1, **kwargs: Any
     ) -> list:

@@ -1,10 +1,12 @@
 """The classifier beside a code: states of texts, answers to held-out rows, and when it is said to be better."""
 
 import numpy as np
+import pytest
 import torch
 
 from prediction import TaskSolver
 from prediction.linear_probe import LinearProbe, answer_held_out, compute_text_states
+from search import CodeScorer
 
 
 def test_states_are_means_over_the_tokens_of_each_text(solver):
@@ -56,6 +58,19 @@ def test_fit_says_where_a_classifier_would_do_better(make_solver, quick):
     states = solver.embed(texts[:3], progress=False)
     assert states.shape == (3, solver.model.config.prompt_dim) and states.dtype == np.float32
     np.testing.assert_array_equal(states, solver.embed(texts[:3], "first word", progress=False))
+
+
+def test_answers_under_every_training_code(fitted, reviews):
+    texts, _ = reviews
+    found = fitted.embed_answers(texts, "stars", progress=False)
+    codes = fitted.model.task_codes()
+    assert found.shape == (24, len(codes)) and found.dtype == np.float32
+    answers = [fitted.tokenizer(answer).input_ids for answer in ("w21 w22", "w20")]  # of 1 and 5
+    examples = [{"input_ids": fitted.tokenizer(text).input_ids, "choice_ids": answers} for text in texts]
+    scores = CodeScorer(fitted.model, examples).choice_log_likelihoods(codes)
+    np.testing.assert_allclose(found, (scores[..., 1] - scores[..., 0]).T.numpy(), atol=1e-4)
+    with pytest.raises(ValueError, match="has no classes"):
+        fitted.embed_answers(texts, "glue_mrpc")
 
 
 def test_no_classifier_where_there_is_nothing_to_hold_it_against(make_solver, reviews, quick):
