@@ -63,7 +63,7 @@ def main() -> None:
             arrays = get_arrays(args.output_dir, seed, task, args.data_dir)
             answer_by_codes(arrays, kept, results)
         answer_by_embeddings(features, arrays, kept, results)
-        by_task[task.dataset] = results
+        by_task[task.name] = results
     draw_curves(by_task, args.output_dir / "labels.png")
     print("\n".join(make_report(by_task)))
 

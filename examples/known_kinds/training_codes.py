@@ -48,15 +48,15 @@ def main() -> None:
     for seed in args.seeds:
         for task in tasks:
             for way, values in compare_ways(get_arrays(args.output_dir, seed, task, args.data_dir)).items():
-                accuracies.setdefault(way, {}).setdefault(task.dataset, []).extend(values)
-    rows = [["way", *(task.dataset for task in tasks)]]
-    rows += [[way, *(format_values(by_task[task.dataset]) for task in tasks)] for way, by_task in accuracies.items()]
+                accuracies.setdefault(way, {}).setdefault(task.name, []).extend(values)
+    rows = [["way", *(task.name for task in tasks)]]
+    rows += [[way, *(format_values(by_task[task.name]) for task in tasks)] for way, by_task in accuracies.items()]
     print("\n".join(format_markdown_table(rows)))
 
 
 def get_arrays(output_dir: Path, seed: int, task: Task, data_dir: str) -> Arrays:
     """Load the log-likelihoods of a training seed's codes, computed once."""
-    path = output_dir / f"seed_{seed}" / "training_codes" / f"{get_file_name(task.dataset)}.npz"
+    path = output_dir / f"seed_{seed}" / "training_codes" / f"{get_file_name(task.name)}.npz"
     if not path.is_file():
         arrays = score_training_codes(output_dir / f"seed_{seed}" / "stage2", task, data_dir)
         path.parent.mkdir(parents=True, exist_ok=True)
