@@ -9,9 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from transformers import PreTrainedModel
 
 from modeling_ctr import CTRPreTrainedModel
@@ -80,6 +77,11 @@ def answer_held_out(states: np.ndarray, answers: np.ndarray, fold: np.ndarray) -
         answers: `(n,)`, the right ones.
         fold: `(n,)`, the fold of each row.
     """
+    # Not where the command line would wait for it before it prints its help.
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     given = np.empty_like(answers)
     for number in np.unique(fold):
         inside, outside = fold == number, fold != number
