@@ -2,9 +2,10 @@
 
 With `--decoder_only prefix` (or `suffix`) the language model is a tiny Llama instead of a tiny T5, and prompts stand in
 front of the text (or behind it), those in words as well as those of codes. For each seed: a tiny language model
-(`scenes_language_model.py`), stage 1, stage 2, then all 12 held-out tasks with 32 examples each. What `run_ctr.py` reports is joined by what one wants to compare it with: the best training code by *test*
-accuracy (an oracle), Bitwise Search with the paper's objective, the language model asked in words (T0), and prompt tuning
-on the same 32 examples from a random start and from the best training code. A finished seed is not computed again.
+(`scenes_language_model.py`), stage 1, stage 2, then all 12 held-out tasks with 32 examples each. What `run_ctr.py`
+reports is joined by what one wants to compare it with: the best training code by *test* accuracy (an oracle), Bitwise
+Search with the paper's objective, the language model asked in words (T0), and prompt tuning on the same 32 examples
+from a random start and from the best training code. A finished seed is not computed again.
 """
 
 import argparse

@@ -63,14 +63,14 @@ class Fitting:
         with tqdm(total=steps, unit="search", disable=not self.progress, leave=False) as bar:
             self._bar = bar
             held_out = self._cross_fit(methods) if self.folds > 1 else None
-            chosen, estimate, tried = self._choose(methods, held_out)
+            chosen, estimate, tried, right = self._choose(methods, held_out)
             searches = self._searches(self.scorer, self.features)
             prompt = self._find(searches, chosen)
         scores = self._scores(prompt, torch.arange(len(self.features)))
         unseen = scores if held_out is None else held_out.scores[chosen]
         calibration = self._fit_calibration(unseen, self.answers) if self.calibrate else None
         few_shot = self._few_shot(scores, searches)
-        probe = None if held_out is None else self._probe(held_out, chosen)
+        probe = None if held_out is None else self._probe(held_out.fold, right)
         result = FitResult(
             name=name,
             method=chosen,
@@ -135,21 +135,22 @@ class Fitting:
 
     def _choose(
         self, methods: Sequence[str], held_out: HeldOutAnswers | None
-    ) -> tuple[str, Estimate | None, list[TriedMethod]]:
-        """The method to take, what it will be worth, and how all of them did."""
+    ) -> tuple[str, Estimate | None, list[TriedMethod], torch.DoubleTensor | None]:
+        """The method to take, what it will be worth, how all of them did, and whether each row is right by it, `(n,)`."""
         if held_out is None:
-            return methods[0], None, []
+            return methods[0], None, [], None
         scores = [self._calibrated_by_others(held_out.scores[method], held_out.fold) for method in methods]
         correct, losses = (torch.stack(parts, 1) for parts in zip(*map(self._outcomes, scores), strict=True))
         means = zip(methods, losses.mean(0).tolist(), correct.mean(0).tolist(), strict=True)
         tried = [TriedMethod(method, loss, right if self.ranks else None) for method, loss, right in means]
-        chosen = methods[best_method(correct, losses)]
+        best = best_method(correct, losses)
+        chosen, right = methods[best], correct[:, best]
         if not self.ranks:
-            return chosen, None, tried
+            return chosen, None, tried, right
         accuracy, num_rows = estimate_accuracy(correct, losses, self.seed), len(correct)
         # The range is of a number of right rows: of 31.99 of 32 it would end just below 100%.
         interval = compute_wilson_interval(round(accuracy * num_rows) / num_rows, num_rows)
-        return chosen, Estimate(accuracy, interval, num_rows, self.folds), tried
+        return chosen, Estimate(accuracy, interval, num_rows, self.folds), tried, right
 
     def _calibrated_by_others(self, scores: torch.DoubleTensor, fold: torch.LongTensor) -> torch.DoubleTensor:
         """Scores of each fold's rows, calibrated on the other folds' rows where that is asked for."""
@@ -165,15 +166,14 @@ class Fitting:
     def _fit_calibration(self, scores: torch.DoubleTensor, answers: torch.LongTensor) -> Calibration:
         return fit_calibration(scores, answers, with_prior=self.examples.same_choices)
 
-    def _probe(self, held_out: HeldOutAnswers, chosen: str) -> LinearProbe | None:
-        """Hold the chosen method against a classifier on the language model's states, on the same held-out rows."""
+    def _probe(self, fold: torch.LongTensor, right: torch.DoubleTensor) -> LinearProbe | None:
+        """Hold the chosen method, by which held-out rows are `right`, against a classifier on the language model's states."""
         if self.examples.classes is None:
             return None
         states = compute_text_states(self.model, [row["input_ids"] for row in self.features])
-        given = answer_held_out(states, self.answers.numpy(), held_out.fold.numpy())
+        given = answer_held_out(states, self.answers.numpy(), fold.numpy())
         probe = torch.from_numpy(given) == self.answers
-        found, _ = self._outcomes(self._calibrated_by_others(held_out.scores[chosen], held_out.fold))
-        wins, losses = int((probe & (found == 0)).sum()), int((~probe & (found == 1)).sum())
+        wins, losses = int((probe & (right == 0)).sum()), int((~probe & (right == 1)).sum())
         return LinearProbe(float(probe.double().mean()), wins, losses)
 
     # ------------------------------------------------------------------------------------------ the report

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
+from torch import nn
+from torch.nn.utils.rnn import pad_sequence
 
 from modeling_ctr import CTRPreTrainedModel
 
@@ -37,7 +38,6 @@ class LinearProbe:
         return self.wins - self.losses > CLEARLY * math.sqrt(self.wins + self.losses)
 
 
-@torch.no_grad()
 def compute_text_states(model: CTRPreTrainedModel, inputs: Sequence[Sequence[int]]) -> np.ndarray:
     """Compute the mean of the language model's last states over each text, without any code.
 
@@ -48,25 +48,44 @@ def compute_text_states(model: CTRPreTrainedModel, inputs: Sequence[Sequence[int
     Returns:
         `(num_texts, width)`, float32.
     """
-    language_model: PreTrainedModel = model.backbone
+    language_model = model.backbone
     is_encoder_decoder = language_model.config.is_encoder_decoder
     reads = language_model.get_encoder() if is_encoder_decoder else language_model.get_decoder()
-    device = model.get_input_embeddings().weight.device
+    return compute_mean_states(reads, inputs, model.get_input_embeddings().weight.device)
+
+
+@torch.no_grad()
+def compute_mean_states(
+    reads: nn.Module, inputs: Sequence[Sequence[int]], device: torch.device | None = None
+) -> np.ndarray:
+    """Compute the mean of a module's last states over each text, `(num_texts, width)`, float32.
+
+    Args:
+        reads: An encoder, or a decoder without its head.
+        inputs: Token ids of each text.
+        device: Where it takes them.
+    """
     order = sorted(range(len(inputs)), key=lambda number: -len(inputs[number]))
     states: list[np.ndarray] = [np.empty(0)] * len(inputs)
     while order:
         count = max(1, BATCH_TOKENS // len(inputs[order[0]]))
         batch, order = order[:count], order[count:]
-        ids = torch.zeros(len(batch), len(inputs[batch[0]]), dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for row, number in enumerate(batch):
-            ids[row, : len(inputs[number])], mask[row, : len(inputs[number])] = torch.tensor(inputs[number]), 1
-        ids, mask = ids.to(device), mask.to(device)
-        last = reads(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+        ids = [torch.tensor(inputs[number], device=device) for number in batch]
+        mask = pad_sequence([torch.ones_like(each) for each in ids], True)
+        last = reads(input_ids=pad_sequence(ids, True), attention_mask=mask).last_hidden_state.float()
         means = (last * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
         for number, mean in zip(batch, means.cpu().numpy(), strict=True):
             states[number] = mean
     return np.stack(states)
+
+
+def get_log_odds(scores: torch.Tensor) -> np.ndarray:
+    """Log-likelihoods of answers `(num_codes, num_texts, num_choices)` to what each code says of each text.
+
+    Returns:
+        Log-odds of each answer against the first, `(num_texts, num_codes * (num_choices - 1))`.
+    """
+    return (scores[..., 1:] - scores[..., :1]).transpose(0, 1).flatten(1).numpy()
 
 
 def answer_held_out(states: np.ndarray, answers: np.ndarray, fold: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ from search.scoring.objectives import choice_cross_entropy
 from search.task_code_search import first_best
 
 from .calibration import fit_calibration
-from .config import FitConfig
+from .config import NEED_CHOICES, FitConfig
 
 # What `method="auto"` tries, the cheapest first, and the labeled examples that each is worth trying from.
 AUTO = {
@@ -151,6 +151,6 @@ def affordable_methods(num_labeled: int, has_choices: bool, calibrates: bool) ->
         calibrates: Whether answers that mean the same in all rows are calibrated.
     """
     left_out = set() if calibrates else {"training_code_calibrated"}
-    if not has_choices:  # neither votes nor accuracies
-        left_out |= {"code_ensemble", "training_code_by_accuracy"}
+    if not has_choices:
+        left_out |= set(NEED_CHOICES)
     return [method for method, least in AUTO.items() if num_labeled >= least and method not in left_out]

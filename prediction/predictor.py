@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from search import PromptScorer
 
 from .labels import Label
-from .linear_probe import compute_text_states
+from .linear_probe import compute_text_states, get_log_odds
 from .questions import Question
 from .task_texts import Text, make_rows
 
@@ -108,13 +108,12 @@ class Predictor:
     def embed_answers(self) -> np.ndarray:
         """Log-odds of the answers under every training code, `(num_texts, num_codes * (num_choices - 1))`, float32."""
         codes = self.model.prompt_vectors(self.model.task_codes()).to(self.prompts)
-        found: list[Any] = [None] * len(self.texts)
+        log_odds: list[Any] = [None] * len(self.texts)
         for numbers, examples in self._chunks():
-            scores = self._make_scorer(examples).choice_log_likelihoods(codes)  # (codes, texts, choices)
-            log_odds = (scores[..., 1:] - scores[..., :1]).transpose(0, 1).flatten(1)
-            for number, row in zip(numbers, log_odds.float().numpy(), strict=True):
-                found[number] = row
-        return np.stack(found)
+            scores = self._make_scorer(examples).choice_log_likelihoods(codes)
+            for number, row in zip(numbers, get_log_odds(scores), strict=True):
+                log_odds[number] = row
+        return np.stack(log_odds).astype(np.float32)
 
     def _make_scorer(self, examples: list[dict[str, Any]]) -> PromptScorer:
         found = None if self.scorer is None else self.scorer.token_budget  # what the chunk before found to be fast

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run from a clone
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from rivals import SentenceModel, embed_inputs
+from rivals import SentenceModel
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -29,6 +29,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedTokeniz
 
 from evaluation.tables import format_markdown_table
 from prediction.calibration import expected_calibration_error
+from prediction.linear_probe import compute_mean_states
 from tasks import load_tasks, select_tasks
 
 LABELS = (4, 8, 16, 32, 64, 128)
@@ -80,7 +81,7 @@ def embed(
         tokenizer.batch_decode([list(ids) for ids in part], skip_special_tokens=True) for part in (few, evaluation)
     ]
     return {
-        "encoder states + LR": (StandardScaler, *(embed_inputs(encoder, part) for part in (few, evaluation))),
+        "encoder states + LR": (StandardScaler, *(compute_mean_states(encoder, part) for part in (few, evaluation))),
         "MiniLM + LR": (Normalizer, *map(sentences.embed, texts)),
         "TF-IDF + LR": (TfidfVectorizer, *map(np.array, texts)),
     }

@@ -24,7 +24,6 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
-from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 from transformers import AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -34,6 +33,7 @@ from evaluation.report import write_report
 from evaluation.result_files import get_file_name
 from evaluation.score import Score, load_scores, save_scores
 from evaluation.weight_tuning import draw_batches
+from prediction.linear_probe import compute_mean_states
 from tasks import FeatureBuilder, load_rows, load_tasks, select_tasks
 
 HERE = Path(__file__).parent
@@ -41,7 +41,6 @@ DRAWS = Draws(num_shots=32, num_unlabelled=0, max_eval_samples=250)
 MAX_SOURCE_LENGTH = 80
 # T-Few's, but for the steps (it takes 1,000); its learning rate is warmed up over the first 6% and decays to 0.
 IA3_RATE, IA3_BATCH_SIZE, IA3_WARM_UP = 3e-3, 8, 0.06
-BATCH_SIZE = 16
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -98,7 +97,7 @@ def score_embeddings(
         "TF-IDF + LR": (TfidfVectorizer(), lambda part: texts[part]),
         "encoder states + LR": (
             StandardScaler(),
-            lambda part: embed_inputs(judge.model.get_encoder(), (few_shot, evaluation)[part]["input_ids"]),
+            lambda part: compute_mean_states(judge.model.get_encoder(), (few_shot, evaluation)[part]["input_ids"]),
         ),
         "MiniLM + LR": (Normalizer(), lambda part: sentences.embed(texts[part])),
     }
@@ -113,18 +112,6 @@ def score_embeddings(
     return scores
 
 
-@torch.no_grad()
-def embed_inputs(encoder: nn.Module, inputs: Sequence[list[int]]) -> np.ndarray:
-    """Return the mean of an encoder's last states over each input: `(num_inputs, width)`."""
-    means = []
-    for start in tqdm(range(0, len(inputs), BATCH_SIZE), desc="embedding", leave=False):
-        ids = [torch.tensor(each) for each in inputs[start : start + BATCH_SIZE]]
-        batch, mask = pad_sequence(ids, True), pad_sequence([torch.ones_like(each) for each in ids], True)
-        states = encoder(input_ids=batch, attention_mask=mask).last_hidden_state
-        means.append((states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True))
-    return torch.cat(means).numpy()
-
-
 class SentenceModel:
     """A sentence encoder: the mean of its last states."""
 
@@ -134,7 +121,7 @@ class SentenceModel:
 
     def embed(self, texts: list[str]) -> np.ndarray:
         """Return `(num_texts, width)`."""
-        return embed_inputs(self.model, self.tokenizer(texts, truncation=True, max_length=128)["input_ids"])
+        return compute_mean_states(self.model, self.tokenizer(texts, truncation=True, max_length=128)["input_ids"])
 
 
 # ------------------------------------------------------------------------------------------------------------- T-Few

@@ -25,6 +25,7 @@ from evaluation.result_files import get_file_name
 from evaluation.tables import format_markdown_table
 from modeling_ctr import CTRForConditionalGeneration
 from prediction.calibration import fit_calibration
+from prediction.linear_probe import get_log_odds
 from search import CodeScorer
 from search.code_ensemble import ensemble_vote
 from search.scoring.objectives import choice_cross_entropy
@@ -157,13 +158,9 @@ def answer_by_labels(
 
 def stack(few: torch.Tensor, gold: torch.Tensor, evaluation: torch.Tensor) -> torch.Tensor:
     """Answer by logistic regression on the log-odds of the answers under all training codes."""
-
-    def get_features(scores: torch.Tensor) -> np.ndarray:
-        return (scores[..., 1:] - scores[..., :1]).transpose(0, 1).flatten(1).numpy()
-
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    classifier.fit(get_features(few), gold.numpy())
-    return torch.from_numpy(classifier.predict_log_proba(get_features(evaluation)))
+    classifier.fit(get_log_odds(few), gold.numpy())
+    return torch.from_numpy(classifier.predict_log_proba(get_log_odds(evaluation)))
 
 
 def format_values(values: list[float]) -> str:
