@@ -29,6 +29,8 @@ FREE_ARGUMENTS = {
     "test_file",
     "max_steps", "num_train_epochs",
 }  # fmt: skip
+# Lists that may grow at their end: what there is of the shorter list stays, and the rest is computed.
+GROWING = {"few_shot_seeds", "tasks"}
 # Paths, which may be written in several ways.
 PATHS = {"model_name_or_path", "data_dir", "templates_dir", "train_file", "validation_file", "test_file"}
 
@@ -41,7 +43,8 @@ def keep_arguments(output_dir: Path, *arguments: Any) -> None:
         arguments: Dataclasses; `TrainingArguments` without their secrets.
 
     Raises:
-        ValueError: Some argument was another in the run whose results are there, or `output_dir` is a file.
+        ValueError: Some argument was another in the run whose results are there, other than that seeds or held-out tasks
+            came to it, or `output_dir` is a file.
     """
     now: dict[str, Any] = {}
     for part in arguments:
@@ -80,6 +83,8 @@ def _load_kept_arguments(path: Path) -> dict[str, Any]:
 def _is_same(name: str, before: Any, now: Any) -> bool:
     if name in PATHS:
         return _as_path(before) == _as_path(now)
+    if name in GROWING and before:  # of none at all, another kind of run was made
+        return before == now[: len(before)]
     return before == now
 
 

@@ -10,6 +10,7 @@ from transformers.utils import logging
 
 from modeling_ctr import CTRPreTrainedModel, load_model
 from modeling_ctr.hub_errors import loading_errors
+from modeling_ctr.task_arguments import find_task
 
 logger = logging.get_logger(__name__)
 
@@ -69,8 +70,7 @@ def select_names(model: CTRPreTrainedModel, tasks: Sequence[str] | None) -> list
     if not names:
         raise ValueError("`tasks` is empty: name at least one, or leave it out to export all.")
     for name in names:
-        if name not in model.task_names:
-            raise ValueError(f"There is no task '{name}'; the model has {', '.join(model.task_names)}.")
+        find_task(name, model.task_names)
     return names
 
 

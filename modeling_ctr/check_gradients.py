@@ -1,14 +1,14 @@
 """Whether gradients come back through a quantized language model, and the right ones: tried out, not looked up."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
 from .answer_likelihoods import get_decoder_start_token
-from .model_modes import frozen
+from .model_modes import frozen, keeping_modes
 from .pretrained_ctr import CTRPreTrainedModel
 
 TEXT_LENGTH = 6
@@ -38,7 +38,7 @@ def check_gradients(model: PreTrainedModel, training: bool) -> None:
     if not any(getattr(module, "is_quantized", False) for module in model.modules()):
         return
     language_model = model.backbone if isinstance(model, CTRPreTrainedModel) else model
-    with _keeping_modes(language_model), frozen(language_model), torch.inference_mode(False), torch.enable_grad():
+    with keeping_modes(language_model), frozen(language_model), torch.inference_mode(False), torch.enable_grad():
         read, vectors = _make_reading(language_model)
         language_model.eval()
         with torch.no_grad():  # as evaluations do: some libraries then pack weights, for a product without gradient
@@ -128,15 +128,3 @@ def _move(read: Reading, vectors: torch.Tensor, step: torch.Tensor) -> tuple[tor
     """Compute how logits differ between two sides of `vectors`, and how these differ, float32."""
     ahead, behind = vectors + step.to(vectors.dtype), vectors - step.to(vectors.dtype)
     return read(ahead) - read(behind), (ahead - behind).float()
-
-
-@contextmanager
-def _keeping_modes(model: torch.nn.Module) -> Iterator[None]:
-    """Put every module back into its mode afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        yield
-    finally:
-        model.train(modes[0][1])  # by a call first: there are layers that do more than note it
-        for module, training in modes:
-            module.training = training

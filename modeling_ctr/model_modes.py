@@ -12,15 +12,23 @@ def autocast_around(device: torch.device) -> torch.dtype | None:
 
 
 @contextlib.contextmanager
-def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Put a model into `eval()` for a while; afterwards every module is in the mode it was in."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
+def keeping_modes(model: torch.nn.Module) -> Iterator[None]:
+    """Put every module back into the mode it was in, `train()` or `eval()`, afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
     try:
         yield
     finally:
-        for module in training:
-            module.training = True
+        model.train(modes[0][1])  # by a call first: there are layers that do more than note it
+        for module, training in modes:
+            module.training = training
+
+
+@contextlib.contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Put a model into `eval()` for a while; afterwards every module is in the mode it was in."""
+    with keeping_modes(model):
+        model.eval()
+        yield
 
 
 @contextlib.contextmanager

@@ -408,8 +408,12 @@ def test_the_prompted_baseline(project):
     }
     assert {s.template for s in scores if s.method == "T0"} == {"plain", "marked / twice"}
     assert "## Over templates (%)" in (project / "out" / "report.md").read_text()
-    run_ctr.main(flags(project, **settings, few_shot_seeds=[1, 2]))  # finished: nothing is computed again
-    assert load_scores(project / "out" / "report.json")[0] == scores
+    kept = {path: path.stat().st_mtime_ns for path in (project / "out" / "held_out").rglob("scores.json")}
+    run_ctr.main(flags(project, **settings, few_shot_seeds=[1, 2, 3]))  # what is finished is not computed again
+    assert len(kept) == 2 and all(path.stat().st_mtime_ns == before for path, before in kept.items())
+    more, about = load_scores(project / "out" / "report.json")
+    assert more[: len(scores)] == scores and {s.seed for s in more[len(scores) :]} == {3}
+    assert about["few-shot seeds"] == [1, 2, 3]
 
 
 def test_rivals_of_the_searches_and_a_joined_report(project, capsys):

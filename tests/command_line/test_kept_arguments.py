@@ -5,6 +5,7 @@ import json
 import pytest
 
 from command_line.kept_arguments import keep_arguments
+from evaluation.settings import HeldOutSettings
 from run_arguments import ModelArguments, TaskArguments
 from trainers import CTRTrainingArguments
 
@@ -21,6 +22,19 @@ def test_other_arguments_are_refused_and_secrets_are_not_kept(tmp_path):
     keep_arguments(tmp_path, *arguments(tmp_path, do_train=True, logging_steps=7))
     with pytest.raises(ValueError, match="holds a run with `seed` 42, not 2: choose another `output_dir`"):
         keep_arguments(tmp_path, *arguments(tmp_path, seed=2))
+
+
+def test_tasks_and_seeds_may_come_to_a_run_but_not_go_from_it(tmp_path):
+    def keep(tasks, seeds):
+        more = [TaskArguments(tasks=tasks), HeldOutSettings(few_shot_seeds=seeds)]
+        keep_arguments(tmp_path, *arguments(tmp_path), *more)
+
+    keep(["sizes"], [1])
+    keep(["sizes", "colours"], [1, 2])
+    with pytest.raises(ValueError, match=r"holds a run with `tasks` \['sizes', 'colours'\], not \['sizes'\]"):
+        keep(["sizes"], [1, 2])
+    with pytest.raises(ValueError, match=r"holds a run with `few_shot_seeds` \[1, 2\], not \[2, 1\]"):
+        keep(["sizes", "colours"], [2, 1])
 
 
 def test_a_folder_is_the_same_however_its_path_is_written_and_wherever_it_is_moved(tmp_path, monkeypatch):

@@ -81,11 +81,11 @@ def test_the_command_exports_chosen_tasks(checkpoint, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{model}", "{folder}", "--tasks", "nws"], "There is no task 'nws'; the model has news, mood"),
+        (["{model}", "{folder}", "--tasks", "nws"], "This model has no task 'nws': did you mean 'news'"),
         (["{model}", "{there}"], "exists already: choose another folder"),
         (
             ["{model}", "{folder}", "--format", "onnx", "--tasks", "nws"],
-            "There is no task 'nws'; the model has news, mood",
+            "This model has no task 'nws': did you mean 'news'",
         ),
         (["{model}", "{there}", "--format", "onnx"], "exists already: choose another folder"),
         (["{model}", "{there}", "--format", "lm_eval", "--tasks", "news"], "exists already: choose another folder"),

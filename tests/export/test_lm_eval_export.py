@@ -109,7 +109,7 @@ def test_rows_of_a_file_are_written_as_the_protocol_reads_them(folder, tmp_path,
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--tasks", "nws"], "There is no task 'nws'; the model has news, mood"),
+        (["--tasks", "nws"], "This model has no task 'nws': did you mean 'news'"),
         (["--tasks", "news"], "How 'news' is asked is not kept in the model, nor known from template files"),
         (["--tasks", "reviews"], "There are no rows to ask 'reviews' of: name them with `--test_file`"),
         (["--tasks", "reviews", "free", "--test_file", "{rows}"], "There is one file of rows for 2 tasks"),
