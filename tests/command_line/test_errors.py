@@ -81,8 +81,11 @@ try:
     runpy.run_path(sys.argv[0], run_name="__main__")
 except SystemExit as end:
     assert not end.code
-# peft is imported by transformers' own arguments.
-print(sorted(sys.modules.keys() & {"matplotlib", "sklearn", "evaluate", "nltk", "gradio"}), file=sys.stderr)
+# peft is imported by transformers' own arguments, and scikit-learn by its generation before 5.18.
+large = {"matplotlib", "evaluate", "nltk", "gradio"}
+if not hasattr(sys.modules["transformers.generation.candidate_generator"], "roc_curve"):
+    large.add("sklearn")
+print(sorted(sys.modules.keys() & large), file=sys.stderr)
 """
 
 

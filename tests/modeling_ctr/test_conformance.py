@@ -11,6 +11,8 @@ import pickle
 
 import pytest
 import torch
+import transformers
+from packaging.version import Version
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, GenerationMixin, PreTrainedModel
 
 from modeling_ctr import CTRConfig, CTRForCausalLM, CTRForConditionalGeneration
@@ -285,6 +287,8 @@ def test_encoder_outputs_instead_of_a_text(model, inputs):
 
 
 def test_prompt_lookup_gives_what_greedy_gives(model, inputs):
+    if model.backbone.config.model_type == "bart" and Version(transformers.__version__) < Version("5.18"):
+        pytest.skip("BART's prompt lookup ends at its first token in transformers 5.17, without a code as well")
     one = {name: tensor[:1] for name, tensor in inputs.items()}
     options = OPTIONS | {"no_repeat_ngram_size": 0}
     assert torch.equal(model.generate(**one, **options, prompt_lookup_num_tokens=2), model.generate(**one, **options))
