@@ -5,8 +5,9 @@
     python examples/causal/run.py --model_name_or_path out/smollm2 --data_dir data
 
 For each place of the code: stage 1 with the language model frozen (`stage1.yaml`), the accuracy on the training tasks' own
-evaluation rows, and the held-out tasks (`held_out.yaml`); then in-context learning with the same labeled examples. What is
-finished is not computed again, so that it may be stopped at any time; `--report_only` reports what is there.
+evaluation rows, and the held-out tasks (`held_out.yaml`); with `--stage2` also with the model of a stage 2 (`stage2.yaml`);
+then in-context learning with the same labeled examples. What is finished is not computed again, so that it may be stopped
+at any time; `--report_only` reports what is there.
 """
 
 import argparse
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output_dir", type=Path, default=Path("out/causal"))
     parser.add_argument("--positions", nargs="+", default=["suffix", "prefix"], choices=["prefix", "suffix"])
     parser.add_argument("--few_shot_seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--stage2", action="store_true", help="train everything as well, from the model of stage 1")
     parser.add_argument(
         "--tune", action="store_true", help="prompt tuning and LoRA as well, which take most of the time"
     )
@@ -61,26 +63,43 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run_position(args: argparse.Namespace, position: str) -> None:
-    """Train with the code at one place, score the training tasks, then run the held-out ones."""
-    folder = args.output_dir / position
-    common = ["--data_dir", args.data_dir, "--code_position", position]
-    if not (folder / "stage1" / "model.safetensors").is_file():
-        start = ["--model_name_or_path", args.model_name_or_path, "--output_dir", str(folder / "stage1")]
-        run_ctr.main([str(HERE / "stage1.yaml"), *common, *start])
-    score_training_tasks(args, folder)
+    """Train with the code at one place, and score what each stage gives."""
+    model = args.model_name_or_path
+    for stage, kind in enumerate((position, f"{position}_stage2")[: 1 + args.stage2], 1):
+        trained = args.output_dir / kind / f"stage{stage}"
+        if not (trained / "model.safetensors").is_file():
+            run_ctr.main(
+                [str(HERE / f"stage{stage}.yaml"), "--model_name_or_path", str(model), "--output_dir", str(trained)]
+                + ["--data_dir", args.data_dir, "--code_position", position]
+            )
+        model = trained
+        score_training_tasks(args, trained)
+        run_held_out(args, trained)
+
+
+def run_held_out(args: argparse.Namespace, trained: Path) -> None:
+    """Run the held-out tasks, in a folder each: what is there is reported before all are."""
     seeds = [str(seed) for seed in args.few_shot_seeds]
-    for task in read_names("held_out"):  # a folder each: what is there is reported before all are
-        found = folder / "held_out" / get_file_name(task)
-        start = ["--model_name_or_path", str(folder / "stage1"), "--output_dir", str(found), "--tasks", task]
+    for task in read_names("held_out"):
+        folder = trained.parent / "held_out" / get_file_name(task)
         run_ctr.main(
-            [str(HERE / "held_out.yaml"), *common, *start, "--few_shot_seeds", *seeds, *(TUNING if args.tune else [])]
+            [str(HERE / "held_out.yaml"), "--model_name_or_path", str(trained), "--output_dir", str(folder)]
+            + [
+                "--data_dir",
+                args.data_dir,
+                "--tasks",
+                task,
+                "--few_shot_seeds",
+                *seeds,
+                *(TUNING if args.tune else []),
+            ]
         )
 
 
-def score_training_tasks(args: argparse.Namespace, folder: Path) -> None:
+def score_training_tasks(args: argparse.Namespace, trained: Path) -> None:
     """Score each training task with its own code, beside the language model without any."""
-    model = CTRForCausalLM.from_pretrained(folder / "stage1")
-    builder = make_builder(folder / "stage1")
+    model = CTRForCausalLM.from_pretrained(trained)
+    builder = make_builder(trained)
     codes = model.task_codes()
 
     def score(task: Task) -> list[Score]:
@@ -92,7 +111,7 @@ def score_training_tasks(args: argparse.Namespace, folder: Path) -> None:
         return [majority, raw, judge.scored(CODE, answers, 1, code=codes[number].tolist())]
 
     for task in get_tasks_of("training"):
-        once(folder / "training_tasks" / f"{get_file_name(task.name)}.json", score, task)
+        once(trained.parent / "training_tasks" / f"{get_file_name(task.name)}.json", score, task)
 
 
 def score_in_context(args: argparse.Namespace) -> None:
@@ -146,18 +165,18 @@ def once(path: Path, score: Callable[[Task], list[Score]], task: Task) -> None:
 def make_report(folder: Path) -> str:
     """Make the tables of all that is finished."""
     lines = []
-    for position in ("prefix", "suffix"):
-        scores = [
-            s for path in sorted((folder / position / "training_tasks").glob("*.json")) for s in load_scores(path)[0]
-        ]
+    for kind in ("prefix", "prefix_stage2", "suffix", "suffix_stage2"):
+        about = kind.replace("_stage2", ", after stage 2")
+        paths = sorted((folder / kind / "training_tasks").glob("*.json"))
+        scores = [score for path in paths for score in load_scores(path)[0]]
         if scores:
             scores = [replace(score, task=f"{score.task}, {score.template}") for score in scores]
-            lines += [f"## Training tasks, {position}", "", *format_markdown_table(make_table(scores)), ""]
-        paths = sorted((folder / position / "held_out").glob("*/report.json"))
+            lines += [f"## Training tasks, {about}", "", *format_markdown_table(make_table(scores)), ""]
+        paths = sorted((folder / kind / "held_out").glob("*/report.json"))
         scores = [score for path in paths for score in load_scores(path)[0]]
         if scores:
             scores += [s for path in sorted((folder / "in_context").glob("*.json")) for s in load_scores(path)[0]]
-            lines += [f"## Held-out tasks, {position}", "", *format_markdown_table(make_table(scores)), ""]
+            lines += [f"## Held-out tasks, {about}", "", *format_markdown_table(make_table(scores)), ""]
     return "\n".join(lines)
 
 

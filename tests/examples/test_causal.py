@@ -35,7 +35,7 @@ def test_the_tasks_are_known_and_no_held_out_data_set_is_trained():
     assert not {task.dataset for task in training} & {task.dataset for task in held_out}
 
 
-@pytest.mark.parametrize("name", ["stage1", "held_out"])
+@pytest.mark.parametrize("name", ["stage1", "stage2", "held_out"])
 def test_its_settings_are_flags(name, tmp_path, monkeypatch):
     monkeypatch.chdir(FOLDER.parents[1])
     flags = ["--model_name_or_path", "m", "--output_dir", str(tmp_path), "--code_position", "suffix"]
