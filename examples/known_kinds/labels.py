@@ -1,9 +1,9 @@
-"""Accuracy against the number of labels: `python examples/known_kinds/labels.py out/known_kinds --data_dir data
+"""Accuracy against the number of labels: `python examples/known_kinds/labels.py out/known_kinds/seed_*/stage2 --data_dir data
 --model_name_or_path google/flan-t5-small`.
 
 From the log-likelihoods that `training_codes.py` keeps: each training code's, of all its few-shot examples together. Of these
-examples 4 to 128 are drawn, five times each, for reusing a code and for logistic regression on embeddings. Writes
-`labels.png`, and prints accuracies and the calibration error with 32 labels.
+examples 4 to 128 are drawn, five times each, for reusing a code and for logistic regression on embeddings. Prints accuracies
+and the calibration error with 32 labels, and writes `labels.png` into the folder of the training seeds.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedTokeniz
 from evaluation.tables import format_markdown_table
 from prediction.calibration import expected_calibration_error
 from prediction.linear_probe import compute_mean_states
-from tasks import load_tasks, select_tasks
+from tasks import FeatureBuilder, load_tasks, select_tasks
 
 LABELS = (4, 8, 16, 32, 64, 128)
 DRAWS = 5
@@ -41,11 +41,10 @@ Results = dict[str, dict[int, list[tuple[float, float]]]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("output_dir", type=Path, help="what run.py wrote")
+    parser.add_argument("checkpoints", type=Path, nargs="+", help="trained models, such as of several seeds")
     parser.add_argument("--data_dir", required=True, help="what prepare.py wrote")
     parser.add_argument("--model_name_or_path", required=True, help="the language model, as it was before training")
     parser.add_argument("--sentence_model", default="sentence-transformers/all-MiniLM-L6-v2")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="training seeds")
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), help="held-out tasks whose answers are fixed")
     args = parser.parse_args()
     encoder = AutoModelForSeq2SeqLM.from_pretrained(args.model_name_or_path).get_encoder()
@@ -53,19 +52,19 @@ def main() -> None:
     sentences = SentenceModel(args.sentence_model)
     by_task = {}
     for task in select_tasks(load_tasks("no_prompt", HERE / "templates"), args.tasks):
-        parts = draw_parts(task, args.data_dir, tokenizer)
+        parts = draw_parts(task, args.data_dir, FeatureBuilder(tokenizer, max_source_length=80))
         inputs = [tuple(ids) for seed in FEW_SHOT_SEEDS for ids in parts[f"few_{seed}"]["input_ids"]]
         kept = sorted({ids: row for row, ids in enumerate(inputs)}.values())  # the draws have rows in common
         features = embed(
             [inputs[row] for row in kept], parts["evaluation"]["input_ids"], encoder, tokenizer, sentences
         )
         results: Results = defaultdict(lambda: defaultdict(list))
-        for seed in args.seeds:
-            arrays = get_arrays(args.output_dir, seed, task, args.data_dir)
+        for checkpoint in args.checkpoints:
+            arrays = get_arrays(checkpoint, task, args.data_dir)
             answer_by_codes(arrays, kept, results)
         answer_by_embeddings(features, arrays, kept, results)
         by_task[task.name] = results
-    draw_curves(by_task, args.output_dir / "labels.png")
+    draw_curves(by_task, args.checkpoints[0].parents[1] / "labels.png")
     print("\n".join(make_report(by_task)))
 
 

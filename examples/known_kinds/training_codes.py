@@ -1,5 +1,5 @@
 """What reusing a training task's code is worth, and how to choose one: `python examples/known_kinds/training_codes.py
-out/known_kinds --data_dir data`.
+out/known_kinds/seed_*/stage2 --data_dir data`.
 
 Every training code answers the few-shot examples, the unlabeled ones and the evaluation rows once; the log-likelihoods are
 kept beside the models, and all ways to choose a code, or to use several, are computed from them.
@@ -17,13 +17,13 @@ from datasets import Dataset
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer
 
 from evaluation.aggregation import format_percent
 from evaluation.protocol import Draws, held_out_examples
 from evaluation.result_files import get_file_name
 from evaluation.tables import format_markdown_table
-from modeling_ctr import CTRForConditionalGeneration
+from modeling_ctr import load_model
 from prediction.calibration import fit_calibration
 from prediction.linear_probe import get_log_odds
 from search import CodeScorer
@@ -39,42 +39,48 @@ Arrays = dict[str, np.ndarray]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("output_dir", type=Path, help="what run.py wrote")
+    parser.add_argument(
+        "checkpoints", type=Path, nargs="+", help="trained models of either kind, such as of several seeds"
+    )
     parser.add_argument("--data_dir", required=True, help="what prepare.py wrote")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="training seeds")
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), help="held-out tasks whose answers are fixed")
+    parser.add_argument("--max_source_length", type=int, default=80, help="tokens of a text, as in training")
     args = parser.parse_args()
     tasks = select_tasks(load_tasks("no_prompt", HERE / "templates"), args.tasks)
     accuracies: dict[str, dict[str, list[float]]] = {}
-    for seed in args.seeds:
+    for checkpoint in args.checkpoints:
         for task in tasks:
-            for way, values in compare_ways(get_arrays(args.output_dir, seed, task, args.data_dir)).items():
+            arrays = get_arrays(checkpoint, task, args.data_dir, args.max_source_length)
+            for way, values in compare_ways(arrays).items():
                 accuracies.setdefault(way, {}).setdefault(task.name, []).extend(values)
     rows = [["way", *(task.name for task in tasks)]]
     rows += [[way, *(format_values(by_task[task.name]) for task in tasks)] for way, by_task in accuracies.items()]
     print("\n".join(format_markdown_table(rows)))
 
 
-def get_arrays(output_dir: Path, seed: int, task: Task, data_dir: str) -> Arrays:
-    """Load the log-likelihoods of a training seed's codes, computed once."""
-    path = output_dir / f"seed_{seed}" / "training_codes" / f"{get_file_name(task.name)}.npz"
+def get_arrays(checkpoint: Path, task: Task, data_dir: str, max_source_length: int = 80) -> Arrays:
+    """Load the log-likelihoods of a checkpoint's codes, computed once and kept beside it."""
+    path = checkpoint.parent / "training_codes" / f"{get_file_name(task.name)}.npz"
     if not path.is_file():
-        arrays = score_training_codes(output_dir / f"seed_{seed}" / "stage2", task, data_dir)
+        arrays = score_training_codes(checkpoint, task, data_dir, max_source_length)
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez(path, **arrays)
     return dict(np.load(path))
 
 
-def score_training_codes(checkpoint: Path, task: Task, data_dir: str) -> Arrays:
-    """Compute log-likelihoods of the answers.
+def score_training_codes(checkpoint: Path, task: Task, data_dir: str, max_source_length: int) -> Arrays:
+    """Compute log-likelihoods of the answers, of a CTR model of either kind.
 
     Returns:
         For `few_1` to `few_5`, `unlabelled` and `evaluation`: `(num_codes, num_examples, num_choices)`, the same without a
         code under `..._raw` `(num_examples, num_choices)`, and the right answers under `..._answers`.
     """
-    model = CTRForConditionalGeneration.from_pretrained(checkpoint)
+    model = load_model(checkpoint)
+    builder = FeatureBuilder(
+        AutoTokenizer.from_pretrained(checkpoint), max_source_length, decoder_only=not model.config.is_encoder_decoder
+    )
     arrays = {}
-    for name, features in draw_parts(task, data_dir, AutoTokenizer.from_pretrained(checkpoint)).items():
+    for name, features in draw_parts(task, data_dir, builder).items():
         scorer = CodeScorer(model, features)
         arrays[name] = scorer.choice_log_likelihoods(model.task_codes()).numpy()
         arrays[f"{name}_raw"] = scorer.prompt_scorer.choice_log_likelihoods(None)[0].numpy()
@@ -82,9 +88,8 @@ def score_training_codes(checkpoint: Path, task: Task, data_dir: str) -> Arrays:
     return arrays
 
 
-def draw_parts(task: Task, data_dir: str, tokenizer: PreTrainedTokenizerBase) -> dict[str, Dataset]:
+def draw_parts(task: Task, data_dir: str, builder: FeatureBuilder) -> dict[str, Dataset]:
     """Draw the examples that `run_ctr.py` draws: `few_1` to `few_5`, `unlabelled` and `evaluation`."""
-    builder = FeatureBuilder(tokenizer, max_source_length=80)
     rows = load_rows(task.dataset, task.source, data_dir)
     parts: dict[str, Dataset] = {}
     for seed in FEW_SHOT_SEEDS:

@@ -36,11 +36,11 @@ def test_yes_no_rows_are_balanced_and_rightly_labeled():
 
 def test_the_tasks_are_known_and_no_held_out_data_set_is_trained():
     tasks = load_tasks("no_prompt", FOLDER / "templates")
-    training, more, held_out = (
-        select_tasks(tasks, [str(FOLDER / f"{kind}_tasks.yaml")]) for kind in ("training", "yes_no", "held_out")
+    training, held_out = (
+        select_tasks(tasks, [str(FOLDER / f"{kind}_tasks.yaml")]) for kind in ("training", "held_out")
     )
-    assert len(training) == 20 and len(more) == 5 and len(held_out) == 7
-    assert not {task.dataset for task in [*training, *more]} & {task.dataset for task in held_out}
+    assert len(training) == 25 and len(held_out) == 7
+    assert not {task.dataset for task in training} & {task.dataset for task in held_out}
     prepare = load_script("prepare")
     assert {task.dataset for task in [*training, *held_out]} <= {*prepare.DATASETS, *prepare.YES_NO}
 
