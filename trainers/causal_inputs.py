@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 
 from modeling_ctr import CTRForCausalLM
 from modeling_ctr.check_backbone import takes_argument
-from modeling_ctr.joined_inputs import append_answers, get_position_ids
+from modeling_ctr.joined_inputs import append_answers, get_position_ids, move_padding_to_front
 
 
 def prepare_causal_inputs(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> dict[str, Any]:
@@ -27,3 +27,9 @@ def prepare_causal_inputs(model: PreTrainedModel, batch: dict[str, torch.Tensor]
     elif takes_argument(model, "position_ids"):
         joined["position_ids"] = get_position_ids(joined["attention_mask"])
     return joined
+
+
+def put_padding_in_front(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Put the padding of texts, `input_ids` and `attention_mask` `(batch, source_length)`, where generation needs it."""
+    order = move_padding_to_front(batch["attention_mask"])
+    return {name: batch[name].gather(1, order) for name in ("input_ids", "attention_mask")}

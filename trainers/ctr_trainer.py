@@ -144,7 +144,6 @@ class CTRTrainer(MultitaskTrainer):
         """
         inputs = self._prepare_inputs(inputs)
         if prediction_loss_only or self.args.predict_with_generate:
-            inputs = {name: value for name, value in inputs.items() if name not in self.OTHER_COLUMNS}
             return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys, **gen_kwargs)
         task_ids = inputs["task_id"]
         predicted = answers = torch.full_like(task_ids, -1)

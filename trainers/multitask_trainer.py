@@ -15,7 +15,7 @@ from transformers.utils import logging
 
 from modeling_ctr.check_gradients import check_gradients
 from trainers.callbacks import SetEpoch, SkipSteps
-from trainers.causal_inputs import prepare_causal_inputs
+from trainers.causal_inputs import prepare_causal_inputs, put_padding_in_front
 from trainers.collators import LABEL_PADDING, CTRDataCollator, get_pad_token
 from trainers.dataloaders import get_data_seed, make_stream_loader, make_token_budget_loader
 from trainers.loss_history import LossHistory
@@ -184,7 +184,7 @@ class MultitaskTrainer(ResumableTrainer):
             losses["lm_loss"] = F.cross_entropy(
                 logits.flatten(0, 1), labels.flatten(), label_smoothing=self.args.label_smoothing_factor
             )
-        if num_items_in_batch is not None:
+        if num_items_in_batch is not None and model.training:  # evaluations tell the mean of each batch
             share = (labels != LABEL_PADDING).sum() / num_items_in_batch.to(labels.device)
             scale = share * self.args.world_size * self.current_gradient_accumulation_steps
             losses["lm_loss"] = losses["lm_loss"] * scale
@@ -239,6 +239,36 @@ class MultitaskTrainer(ResumableTrainer):
     def _get_eval_sampler(self, eval_dataset: Any):
         """Keep the order: grouping by length would return the predictions of `predict` in another order than the rows."""
         return SequentialSampler(eval_dataset) if has_length(eval_dataset) and self.args.world_size == 1 else None
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, torch.Tensor],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+        **gen_kwargs: Any,
+    ):
+        """Predict as `Seq2SeqTrainer` does; a decoder-only model as well, of which the text is no part of what it writes.
+
+        Of a decoder-only model `max_length` counts what it writes.
+        """
+        if prediction_loss_only or not self.args.predict_with_generate:
+            return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys, **gen_kwargs)
+        inputs = self._prepare_inputs(inputs)
+        known = {name: value for name, value in inputs.items() if name not in self.OTHER_COLUMNS}
+        plain = self._plain_model()
+        if plain.config.is_encoder_decoder:
+            return super().prediction_step(model, known, False, ignore_keys, **gen_kwargs)
+        loss, labels = None, known.pop("labels", None)
+        if labels is not None:
+            with torch.no_grad(), self.compute_loss_context_manager():
+                loss = self.compute_loss(model, inputs).mean().detach()
+        gen_kwargs = gen_kwargs or dict(self._gen_kwargs)
+        if gen_kwargs.get("max_length") is not None:
+            gen_kwargs["max_new_tokens"] = gen_kwargs.pop("max_length")
+        text = known | put_padding_in_front(known)
+        _, written, _ = super().prediction_step(model, text, False, ignore_keys, **gen_kwargs)
+        return loss, written[:, known["input_ids"].shape[1] :], labels
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         started = time.perf_counter()

@@ -74,10 +74,41 @@ def test_a_plain_language_model_is_trained_too(tiny_causal_config, mixture, tmp_
     plain = AutoModelForCausalLM.from_config(tiny_causal_config("llama"))
     args = CTRTrainingArguments(
         output_dir=str(tmp_path), stage=2, max_steps=2, logging_steps=1, save_strategy="no", report_to="none",
-        use_cpu=True, disable_tqdm=True,
+        use_cpu=True, disable_tqdm=True, gradient_accumulation_steps=2,
     )  # fmt: skip
-    trainer = MultitaskTrainer(plain, args, train_dataset=mixture, task_names=["same", "next", "fixed"])
+    data = {"train_dataset": mixture, "eval_dataset": mixture, "task_names": ["same", "next", "fixed"]}
+    trainer = MultitaskTrainer(plain, args, **data)
     trainer.train()
     assert trainer.state.log_history[0]["lm_loss"] > 0
+    # An evaluation knows no accumulation of gradients, whether there was a training before or not.
+    loss = trainer.evaluate()["eval_loss"]
+    assert loss == MultitaskTrainer(plain, args, **data).evaluate()["eval_loss"]
+    expected = prepare_causal_inputs(plain, CTRDataCollator(0, 3)([*mixture]))
+    assert loss == pytest.approx(plain(**expected).loss.item(), rel=0.05)  # of batches of other sizes
     with pytest.raises(ValueError, match="trains a CTR model, but got a LlamaForCausalLM"):
         CTRTrainer(plain, args, train_dataset=mixture)
+
+
+@pytest.mark.parametrize("is_plain", [False, True])
+def test_what_is_written_is_what_generate_writes_of_each_text(is_plain, model, mixture, tmp_path):
+    args = CTRTrainingArguments(
+        output_dir=str(tmp_path), predict_with_generate=True, generation_max_length=5, report_to="none", use_cpu=True,
+        per_device_eval_batch_size=4, disable_tqdm=True,
+    )  # fmt: skip
+    rows = mixture.select(range(6))
+    if is_plain:
+        trainer = MultitaskTrainer(model.backbone, args, eval_dataset=rows, task_names=model.config.task_names)
+    else:
+        trainer = CTRTrainer(model, args, eval_dataset=rows)
+    prediction = trainer.predict(rows)
+    for row, written, labels in zip(rows, prediction.predictions, prediction.label_ids, strict=True):
+        text = torch.tensor([row["input_ids"]])
+        task = {} if is_plain else {"task_id": torch.tensor([row["task_id"]])}
+        expected = trainer.model.generate(text, attention_mask=torch.ones_like(text), max_new_tokens=5, **task)
+        expected = expected[0, text.shape[1] :].tolist()
+        assert written[: len(expected)].tolist() == expected and len(expected) <= 5
+        assert (written[len(expected) :] <= 0).all()  # padding
+        assert labels[labels != -100].tolist() == row["labels"]
+    trainer.args.predict_with_generate = False
+    assert prediction.metrics["test_loss"] == pytest.approx(trainer.evaluate()["eval_loss"], rel=1e-5)
+    assert "test_loss" not in trainer.predict(rows.remove_columns("labels")).metrics
