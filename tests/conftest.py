@@ -1,5 +1,6 @@
 """What all tests share: offline settings and the folder of recorded reference values."""
 
+import copy
 import os
 import sys
 
@@ -277,3 +278,14 @@ def tiny_tokenizer():
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=64
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_causal_tokenizer(tiny_tokenizer):
+    """The same words, as most decoder-only models take them: without an end behind a text or a padding token."""
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = copy.deepcopy(tiny_tokenizer)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A", special_tokens=[])
+    tokenizer.pad_token = None
+    return tokenizer

@@ -1,5 +1,9 @@
 """Exported decoder-only models, with a code in front of the text or behind it."""
 
+import ast
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -73,3 +77,20 @@ def test_the_code_of_a_decoder_is_never_cut(causal_model, tmp_path):
             assert pair[:5] == [2, *code] and after.decode(pair).endswith("end")
         else:
             assert ids[-4:] == code
+
+
+@pytest.mark.parametrize(("position", "pad_token"), [("prefix", None), ("suffix", None), ("suffix", "<pad>")])
+def test_the_cards_snippet_prints_the_answers(position, pad_token, causal_model, tmp_path, monkeypatch, capsys):
+    model, tokenizer = causal_model("gpt2", position)
+    tokenizer.pad_token = pad_token
+    export_model(model, tmp_path / "plain", tokenizer=tokenizer)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda repo, name: Path(repo) / name)  # there is no Hub
+    (snippet,) = re.findall(r"^```python\n(.*?)^```$", Path("plain/README.md").read_text(), re.MULTILINE | re.DOTALL)
+    exec(snippet, {})
+    answers = []
+    for text in ("one text", "another, longer text"):
+        inputs = tokenizer(text, return_tensors="pt")
+        ids = model.generate(**inputs, task="news", max_new_tokens=32)[0, inputs["input_ids"].shape[1] :]
+        answers.append(tokenizer.decode(ids, skip_special_tokens=True))
+    assert ast.literal_eval(capsys.readouterr().out) == answers and all(answers)

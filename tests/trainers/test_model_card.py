@@ -1,5 +1,7 @@
 """The model card, as people read it and as the Hub's metadata."""
 
+import ast
+import copy
 import os
 import re
 import subprocess
@@ -10,8 +12,10 @@ import pytest
 import torch
 from huggingface_hub import EvalResult, ModelCard
 from huggingface_hub.repocard import metadata_eval_result, metadata_load
+from transformers import PreTrainedTokenizerBase
 
-from modeling_ctr import CTRForConditionalGeneration, TaskDetails
+from modeling_ctr import CTRForCausalLM, CTRForConditionalGeneration, TaskDetails
+from prediction import TaskSolver
 from trainers.hub import save_for_hub
 from trainers.model_card import get_stage_record, make_eval_result, write_model_card
 
@@ -235,6 +239,47 @@ def test_its_snippets_run(tiny_ctr_model, tiny_tokenizer, tmp_path):
     assert run(snippet, tmp_path, {"PYTHONPATH": str(REPOSITORY)}).strip() in [
         str([a, b]) for a in (-1, 1) for b in (-1, 1)
     ]
+
+
+@pytest.mark.parametrize("code_position", ["prefix", "suffix"])
+@pytest.mark.parametrize("pad_token", [None, "<pad>"])
+def test_its_snippets_print_the_answers_of_a_decoder_only_model(
+    code_position, pad_token, tiny_causal_model, tiny_causal_tokenizer, own_remote_code, tmp_path, monkeypatch, capsys
+):
+    model, tokenizer = tiny_causal_model(code_position=code_position), copy.deepcopy(tiny_causal_tokenizer)
+    tokenizer.pad_token = pad_token
+    model.generation_config.min_new_tokens = 3  # so that there is something to print
+    monkeypatch.chdir(tmp_path)
+    asked = [["w5 w6"], ["w7 w8", "w9 w30 w31"], ["w7"]]
+    for snippet, texts in zip(write_snippets(model, tokenizer), asked, strict=True):
+        exec(snippet, {})
+        printed = ast.literal_eval(capsys.readouterr().out)
+        assert printed == [write_answer(model, tokenizer, text) for text in texts] and all(printed)
+    assert CTRForCausalLM.from_pretrained("with-my-task").task_names[-1] == "my task"
+    model.add_task("found", [7, 0, 3, 1], DETAILS)
+    exec(write_snippets(model, tokenizer)[0], {})
+    rows = [{"a": text, "b": text} for text in asked[1]]
+    expected = TaskSolver(model, tokenizer).predict(rows, "found", progress=False)
+    assert ast.literal_eval(capsys.readouterr().out) == expected
+
+
+def write_snippets(model: CTRForCausalLM, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Save the model as `me/tiny`, and read its card's snippets, with texts that the tokenizer knows."""
+    save_for_hub(model, tokenizer, "me/tiny", repo_id="me/tiny")
+    card = Path("me/tiny/README.md").read_text(encoding="utf-8")
+    known = {"the text to answer, as the task's template makes it": "w5 w6", "one text": "w7 w8"}
+    for text, words in (known | {"another, longer text": "w9 w30 w31", '"a text"': '"w7"'}).items():
+        card = card.replace(text, words)
+    return re.findall(r"^```python\n(.*?)^```$", card, re.MULTILINE | re.DOTALL)
+
+
+def write_answer(model: CTRForCausalLM, tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    """What the model writes behind one text, asked the first task."""
+    inputs = tokenizer(text, return_tensors="pt")
+    ids = model.generate(**inputs, task_code=model.task_codes()[0], max_new_tokens=32)[0].tolist()
+    asked = inputs["input_ids"][0].tolist()
+    assert ids[: len(asked)] == asked
+    return tokenizer.decode(ids[len(asked) :], skip_special_tokens=True)
 
 
 def run(snippet: str, folder: Path, environment: dict[str, str]) -> str:
