@@ -4,6 +4,7 @@ import inspect
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from .joined_inputs import get_position_ids
 
@@ -39,6 +40,8 @@ def check_causal_backbone(language_model: PreTrainedModel) -> None:
 def _find_fault(language_model: PreTrainedModel) -> str | None:
     if language_model._is_stateful:
         return "it carries a state from token to token, which cannot be cut or repeated as keys and values can"
+    if getattr(language_model.config.get_text_config(), "hidden_size_per_layer_input", 0):  # Gemma 3n's and 4's
+        return "it looks tokens up again for every layer, by their ids, and prompt vectors have none"
     embeddings = language_model.get_input_embeddings()
     device = embeddings.weight.device if not embeddings.weight.is_meta else torch.device("cpu")  # offloaded
     vocab_size = language_model.config.get_text_config().vocab_size
@@ -55,20 +58,35 @@ def _find_fault(language_model: PreTrainedModel) -> str | None:
         mask = torch.ones(1, TEXT_LENGTH + 2, dtype=torch.long, device=device)
         mask[:, :2] = 0
         padded = _get_last_logits(language_model, inputs_embeds=torch.cat([padding, foreign], 1), attention_mask=mask)
-        cache = DynamicCache(config=language_model.config)
-        _get_last_logits(language_model, inputs_embeds=foreign[:, :-1], past_key_values=cache)
-        continued = _get_last_logits(language_model, inputs_embeds=foreign[:, -1:], past_key_values=cache)
     except Exception as error:  # whatever it is, the language model does not take what every call would give it
-        return f"it fails on vectors in place of words ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+        return f"it fails on vectors in place of words ({_describe(error)})"
     if not _is_close(by_ids, by_words):
         return "it makes something else of `inputs_embeds` than of `input_ids`"
     if _is_close(vectors, by_words) or not vectors.isfinite().all():
         return "it does not look at vectors that are no word's"
     if not _is_close(padded, vectors):
-        return "padding on the left changes its results, even with `position_ids`"
-    if not _is_close(continued, vectors):
-        return "a text read in two parts, with a cache, gives other results"
-    return None
+        counts = "even with" if takes_argument(language_model, "position_ids") else "and it takes no"
+        return f"padding on the left changes its results, {counts} `position_ids`"
+    return _find_cache_fault(language_model, foreign, vectors)
+
+
+def _find_cache_fault(language_model: PreTrainedModel, embeds: torch.Tensor, expected: torch.Tensor) -> str | None:
+    """Read vectors `(1, length, width)` in two parts; `expected` are the logits behind all of them."""
+    cache = DynamicCache(config=language_model.config)
+    try:
+        _get_last_logits(language_model, inputs_embeds=embeds[:, :-1], past_key_values=cache)
+        continued = _get_last_logits(language_model, inputs_embeds=embeds[:, -1:], past_key_values=cache)
+    except Exception as error:  # as above
+        return f"it needs more than the keys and values of a text to go on behind it ({_describe(error)})"
+    others = {type(layer) for layer in cache.layers} - {DynamicLayer, DynamicSlidingWindowLayer}
+    if others:  # such as LFM2's convolutions: what cuts or repeats keys and values would lose it
+        kept = ", ".join(sorted(kind.__name__ for kind in others))
+        return f"it needs more than the keys and values of a text to go on behind it (it keeps {kept})"
+    return None if _is_close(continued, expected) else "a text read in two parts, with a cache, gives other results"
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def _get_last_logits(
