@@ -1,11 +1,12 @@
 """What speaks against a task that was just learned, in sentences for whoever is about to use it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
 from evaluation.uncertainty import find_guessing
 
+from .calibration import fit_calibration
 from .fit_result import Estimate
 from .linear_probe import LinearProbe
 from .task_examples import TaskExamples
@@ -20,6 +21,7 @@ def find_doubts(
     estimate: Estimate | None,
     vote_warning: str | None = None,
     probe: LinearProbe | None = None,
+    calibrated: bool = False,
 ) -> list[str]:
     """Sentences to read before the task is used; none where nothing speaks against it.
 
@@ -30,6 +32,7 @@ def find_doubts(
         estimate: Accuracy to expect on new rows.
         vote_warning: What the Code Ensemble says of its vote.
         probe: A classifier on the language model's states, beside what was found.
+        calibrated: Whether answers are calibrated, as which two of them may be exchanged.
     """
     doubts = [examples.warning]
     if examples.gold is None:
@@ -38,7 +41,13 @@ def find_doubts(
         if few_shot["loss"] is not None and float(-unseen.mean()) >= few_shot["raw_loss"]:
             doubts.append(f"no better than the language model without a code (loss {few_shot['raw_loss']:.3f})")
     else:
-        doubts += _doubts_of_choices(examples, unseen, estimate)
+        hint = "" if calibrated or examples.classes is None else "`calibrate=True`, "
+        doubts += _doubts_of_choices(examples, unseen, estimate, hint)
+        if not calibrated and examples.classes is not None and _are_exchanged(unseen, examples.gold):
+            doubts.append(
+                "on the examples the model's two answers mean the opposite of the labels: with `calibrate=True` they are "
+                "exchanged"
+            )
         doubts.append(find_guessing(few_shot["loss"], few_shot["guessing_loss"]))
     if probe is not None and probe.is_better:
         doubts.append(
@@ -48,11 +57,18 @@ def find_doubts(
     return [doubt for doubt in doubts if doubt is not None]
 
 
-def _doubts_of_choices(examples: TaskExamples, unseen: torch.DoubleTensor, estimate: Estimate | None) -> Iterator[str]:
+def _are_exchanged(unseen: torch.DoubleTensor, gold: Sequence[int]) -> bool:
+    """Tell whether there are two answers, and the rows leave little doubt that each means the other."""
+    return unseen.shape[1] == 2 and fit_calibration(unseen, torch.tensor(gold)).temperature < 0
+
+
+def _doubts_of_choices(
+    examples: TaskExamples, unseen: torch.DoubleTensor, estimate: Estimate | None, hint: str
+) -> Iterator[str]:
     _, majority = examples.majority
     always = f"always giving the most frequent answer ({100 * majority:.1f}%)"
     if estimate is not None and estimate.accuracy <= majority:
-        yield f"no better on new rows than {always}: more examples, other answers or a template may help"
+        yield f"no better on new rows than {always}: {hint}more examples, other answers or a template may help"
     elif estimate is not None and estimate.interval.low <= majority:
         yield f"{len(unseen)} examples cannot tell it from {always}: label more to know"
     given = unseen.argmax(1).bincount().double() / len(unseen)

@@ -85,7 +85,13 @@ class Fitting:
             temperature=None if calibration is None else calibration.temperature,
             seconds=0.0,
             warnings=find_doubts(
-                self.examples, few_shot, unseen, estimate, searches.vote and searches.vote.warning, probe
+                self.examples,
+                few_shot,
+                unseen,
+                estimate,
+                searches.vote and searches.vote.warning,
+                probe,
+                calibrated=self.calibrate,
             ),
         )
         return prompt, calibration, result

@@ -36,6 +36,8 @@ def test_nothing_against_a_good_task():
         ((examples(), GOOD, RIGHT, estimate(0.6, 0.4)), "16 examples cannot tell it from always"),
         ((examples(), GOOD, RIGHT.flip(1).index_fill(1, torch.tensor(0), 9.0), None), "'bad' is the answer to 100%"),
         ((examples(), GOOD | {"loss": 0.69}, RIGHT, None), "no better than guessing"),
+        ((examples(), GOOD, RIGHT, estimate(0.5, 0.3)), ": `calibrate=True`, more examples, other answers"),
+        ((examples(), GOOD, RIGHT.flip(1), None), "mean the opposite of the labels: with `calibrate=True`"),
         ((examples(None), GOOD, RIGHT, None), "without labels nothing tells"),
         ((examples(None), GOOD, RIGHT, None, "the vote is bad"), "the vote is bad"),
         (
@@ -47,6 +49,11 @@ def test_nothing_against_a_good_task():
 )
 def test_what_is_said(arguments, said):
     assert said in " / ".join(find_doubts(*arguments))
+
+
+def test_what_is_calibrated_is_not_told_to_be():
+    doubts = find_doubts(examples(), GOOD, RIGHT.flip(1), estimate(0.5, 0.3), calibrated=True)
+    assert len(doubts) == 1 and "calibrate" not in doubts[0]
 
 
 def test_one_frequent_answer_is_no_doubt_where_nearly_all_rows_have_it():

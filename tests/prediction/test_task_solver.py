@@ -52,8 +52,11 @@ def test_a_code_whose_answers_mean_the_opposite_is_found_and_used(solver, review
     labels = [words[other] if lead > 0 else words[one] for lead in leads[:, one, other]]
     with pytest.raises(ValueError, match="'training_code_calibrated' needs `calibrate=True`"):
         solver.fit(texts, labels, name="opposite", **quick | {"method": "training_code_calibrated"})
+    plain = solver.fit(texts, labels, name="plain", **quick | {"method": "code_ensemble", "folds": 0})
+    assert any("mean the opposite of the labels: with `calibrate=True`" in warning for warning in plain.warnings)
     asked = quick | {"method": "training_code_calibrated", "calibrate": True}
     result = solver.fit(texts, labels, name="opposite", **asked | {"folds": 0})
+    assert not any("mean the opposite" in warning for warning in result.warnings)
     assert result.temperature < 0 and "exchanged" in str(result)
     assert np.mean(np.array(solver.predict(texts, "opposite")) == labels) > 0.9
     # The answers themselves are exchanged, so that whoever reads a word, as of an exported model, reads the right label.
