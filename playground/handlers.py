@@ -53,9 +53,9 @@ class Handlers:
         try:
             check_length(text)
             choices = parse_choices(choices_text)
+            written, probabilities = answer(self.checkpoint, [int(value) for value in code], text, choices)
         except ValueError as error:
             return "", None, nearest, _format_problem(error)
-        written, probabilities = answer(self.checkpoint, [int(value) for value in code], text, choices)
         return written, probabilities, nearest, ""
 
     def search(

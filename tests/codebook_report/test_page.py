@@ -45,6 +45,15 @@ def test_one_page_with_all_pictures_inside(checkpoint, tmp_path, capsys):
     assert "codebook.html, and its pictures" in capsys.readouterr().out
 
 
+def test_the_codes_of_a_decoder_only_model(tmp_path, tiny_causal_model):
+    model = tiny_causal_model(code_position="suffix")
+    model.save_pretrained(tmp_path / "tiny")
+    main([str(tmp_path / "tiny"), "--output_dir", str(tmp_path / "out")])
+    assert len(pictures((tmp_path / "out" / "codebook.html").read_text())) == 3
+    book = Codebook.from_model(load_checkpoint(str(tmp_path / "tiny")), "tiny")
+    assert book.codes.tolist() == model.task_codes().tolist() and book.names == model.task_names
+
+
 def test_added_tasks_are_marked(checkpoint):
     book = Codebook.from_model(load_checkpoint(str(checkpoint)), "tiny")
     assert book.labels == ["glue_mrpc", "glue_qqp", "ag_news", "rte *"]

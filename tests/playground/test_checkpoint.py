@@ -36,6 +36,22 @@ def test_answers_are_those_of_the_model(checkpoint):
     assert written == checkpoint.tokenizer.decode(ids[0], skip_special_tokens=True)
 
 
+@pytest.mark.parametrize("code_position", ["prefix", "suffix"])
+def test_a_decoder_only_model_goes_on_with_the_text(code_position, tiny_causal_model, tiny_causal_tokenizer, tmp_path):
+    model, code = tiny_causal_model(code_position=code_position), torch.tensor([1, 2, 3, 4])
+    for part in (model, tiny_causal_tokenizer):
+        part.save_pretrained(tmp_path)
+    loaded = Checkpoint.load(str(tmp_path))
+    assert loaded.tokenizer.pad_token is None
+    assert loaded.ids("w5 w6") == [5, 6] and loaded.ids("w5 " * 500) == [5] * 384
+    written, probabilities = answer(loaded, code.tolist(), "w5 w6", CHOICES)
+    choice_ids = torch.tensor([[[7, 8, 1], [9, 1, -100]]])
+    scores = model.choice_log_likelihoods(torch.tensor([[5, 6]]), choice_ids, task_code=code)
+    assert list(probabilities.values()) == pytest.approx(scores.softmax(1)[0].tolist(), abs=1e-5)
+    ids = model.generate(torch.tensor([[5, 6]]), task_code=code, max_new_tokens=32)[0, 2:]
+    assert written and written == loaded.tokenizer.decode(ids, skip_special_tokens=True)
+
+
 def test_another_code_gives_another_answer(checkpoint):
     choices = [f"w{i}" for i in range(3, 64)]
     _, first = answer(checkpoint, [1, 2, 3, 4], "w5 w6", choices)

@@ -34,6 +34,17 @@ def test_two_searches_of_one_visitor(handlers):
         assert code == " ".join(map(str, found)) and file["interactive"] and use["interactive"]
 
 
+def test_searches_with_a_decoder_only_model(tiny_causal_model, tiny_causal_tokenizer):
+    handlers = Handlers(Checkpoint(tiny_causal_model(code_position="suffix"), tiny_causal_tokenizer, "tiny"))
+    for method, done in ((BITWISE, "Done after"), (ENSEMBLE, "3 codes voted")):
+        outputs = list(handlers.search(method, EXAMPLES, "w9\nw7 w8", "new", 50, ME))[-1]
+        status, _, _, table, file, _, found, course = outputs
+        assert done in status and len(table["value"]) == 6 and file["interactive"]
+        written, probabilities, *_ = handlers.answer("w10 w19 w20", "w9\nw7 w8", *found)
+        assert written and max(probabilities, key=probabilities.get) == table["value"][0][0]
+        assert "<iframe" in handlers.report(course, [])[0]
+
+
 def test_a_problem_of_an_earlier_search_is_not_shown_over_a_later_one(handlers):
     first = handlers.search(ENSEMBLE, EXAMPLES, "w9\nw7 w8", "one", 50, ME)
     next(first)
@@ -49,6 +60,12 @@ def test_text_without_end_is_refused(handlers):
     assert "characters: give at most" in handlers.answer("w5 " * 100_000, "", *code)[-1]
     ((status, *_),) = handlers.search(BITWISE, "w5 " * 100_000, "", "one", 50, ME)
     assert "characters: give at most" in status
+
+
+def test_a_text_that_the_model_has_no_positions_for_is_refused(tiny_causal_model, tiny_causal_tokenizer):
+    handlers = Handlers(Checkpoint(tiny_causal_model("gpt2"), tiny_causal_tokenizer, "tiny"))
+    problem = handlers.answer("w5 " * 61, "", *handlers.get_code("ag_news"))[-1]
+    assert "longer than the 64 positions" in problem
 
 
 def test_reports(handlers, monkeypatch):
