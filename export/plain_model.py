@@ -1,6 +1,7 @@
 """A plain language model whose word embedding has prompt vectors in extra rows."""
 
 import copy
+import math
 
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -25,7 +26,7 @@ def make_plain_model(model: CTRPreTrainedModel, vectors: torch.Tensor, spare_row
     backbone = model.backbone
     embeddings, head = backbone.get_input_embeddings(), backbone.get_output_embeddings()
     num_rows = embeddings.num_embeddings
-    rows = (vectors.detach() / get_embedding_scale(embeddings)).to(embeddings.weight)
+    rows = (vectors.detach() / get_embedding_scale(backbone)).to(embeddings.weight)
     spare = head.weight.detach()[spare_row].expand(len(rows), -1)
     grown = {
         table.weight.data_ptr(): torch.cat([table.weight.detach(), spare])
@@ -64,6 +65,8 @@ def _decoder_table(backbone: PreTrainedModel) -> torch.nn.Embedding:
     return decoder.get_input_embeddings()
 
 
-def get_embedding_scale(embeddings: torch.nn.Embedding) -> float:
-    """Return what the embedding layer multiplies its rows by (BART with `scale_embedding`, Gemma); 1 where it does not."""
-    return float(getattr(embeddings, "embed_scale", 1.0))
+def get_embedding_scale(backbone: PreTrainedModel) -> float:
+    """Return what rows of the word embedding are multiplied by, within it (BART, Gemma) or behind it (Pegasus); else 1."""
+    encoder = backbone.get_encoder() if backbone.config.is_encoder_decoder else None
+    scales = (getattr(module, "embed_scale", 1.0) for module in (backbone.get_input_embeddings(), encoder))
+    return math.prod(map(float, scales))

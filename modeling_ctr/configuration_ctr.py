@@ -13,10 +13,11 @@ from .check_codes import check_codes
 from .checkpoint_name import public_name
 from .task_details import TaskDetails
 
-# The encoder of these encoder-decoder families computes the same from `inputs_embeds` as from `input_ids`, so vectors can be put in
-# front of the word embeddings. Each is tested. Marian, Pegasus and their like scale word embeddings outside the
-# embedding layer and skip that for `inputs_embeds`: the joined sequence would be silently wrong.
-SUPPORTED_BACKBONES = ("bart", "longt5", "mt5", "t5", "t5gemma", "t5gemma2", "umt5")
+# In front of what the encoder of these encoder-decoder families reads, vectors can be put: from its word vectors it computes the
+# same as from their tokens. Each is tested.
+SUPPORTED_BACKBONES = ("bart", "longt5", "mt5", "pegasus", "t5", "t5gemma", "t5gemma2", "umt5")
+# Their `prepare_decoder_input_ids_from_labels` moves the last token to the front.
+STARTS_WITH_THE_LAST = ("mbart", "plbart")
 
 
 @strict
@@ -173,10 +174,18 @@ class CTRConfig(PreTrainedConfig):
         if self.code_position != "prefix":
             raise ValueError("`code_position` must be 'prefix' for an encoder-decoder: its encoder reads both ways.")
         if self.text_config.model_type not in SUPPORTED_BACKBONES:
+            reason = (
+                "its encoder is not known to treat `inputs_embeds` exactly as `input_ids`, so prompt vectors in front of "
+                "them could be silently wrong"
+            )
+            if self.text_config.model_type in STARTS_WITH_THE_LAST:
+                reason = (
+                    "its decoder starts with the last token of each answer, a language's code, where all answers that are "
+                    "compared must start alike"
+                )
             raise ValueError(
-                f"`text_config` has model type '{self.text_config.model_type}', which CTR cannot wrap: its encoder is "
-                "not known to treat `inputs_embeds` exactly as `input_ids`, so prompt vectors in front of them could be "
-                f"silently wrong; supported are {', '.join(SUPPORTED_BACKBONES)}, and decoder-only models."
+                f"`text_config` has model type '{self.text_config.model_type}', which CTR cannot wrap: {reason}; "
+                f"supported are {', '.join(SUPPORTED_BACKBONES)}, and decoder-only models."
             )
 
         if self.text_config.model_type == "umt5" and Version(__version__) < Version("5.18"):

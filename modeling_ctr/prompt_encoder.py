@@ -59,7 +59,8 @@ class CTREncoder(nn.Module):
                 input_ids = input_ids.gather(1, leading_padding_to_end(attention_mask))
             embeddings = self.encoder.get_input_embeddings()
             check_token_ids(input_ids, embeddings.weight.shape[0], "`input_ids`")
-            inputs_embeds = embeddings(input_ids)
+            # Pegasus scales word vectors outside of its embedding layer, and leaves `inputs_embeds` as they are.
+            inputs_embeds = embeddings(input_ids) * getattr(self.encoder, "embed_scale", 1.0)
         elif attention_mask is not None:
             order = leading_padding_to_end(attention_mask)
             inputs_embeds = inputs_embeds.gather(1, order[..., None].expand_as(inputs_embeds))

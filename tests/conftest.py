@@ -60,11 +60,12 @@ def assert_close_in_norm():
 def tiny_t5_config():
     """`tiny_t5_config(kind="t5", **fields)`: the config of a very small language model, without dropout.
 
-    `kind` is one of "t5" (v1.0), "t5-v1.1", "mt5", "umt5", "bart", "longt5", "t5gemma" and "t5gemma2".
+    `kind` is one of "t5" (v1.0), "t5-v1.1", "mt5", "umt5", "bart", "pegasus", "longt5", "t5gemma" and
+    "t5gemma2".
     """
     import transformers
     from packaging.version import Version
-    from transformers import AutoConfig, BartConfig, MT5Config, T5Config, UMT5Config
+    from transformers import AutoConfig, BartConfig, MT5Config, PegasusConfig, T5Config, UMT5Config
 
     def t5gemma_fields(kind: str) -> dict:
         tokens = {"vocab_size": 64, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 1}
@@ -82,7 +83,7 @@ def tiny_t5_config():
     def build(kind: str = "t5", **fields):
         if kind == "umt5" and Version(transformers.__version__) < Version("5.18"):
             pytest.skip("UMT5's decoder is not causal in transformers 5.17, so the model refuses it there")
-        if kind == "bart":
+        if kind in ("bart", "pegasus"):
             defaults = {
                 "vocab_size": 64,
                 "d_model": 16,
@@ -102,7 +103,7 @@ def tiny_t5_config():
                 "decoder_start_token_id": 1,
                 "forced_eos_token_id": 1,
             }
-            return BartConfig(**(defaults | fields))
+            return {"bart": BartConfig, "pegasus": PegasusConfig}[kind](**(defaults | fields))
         if kind in ("t5gemma", "t5gemma2"):
             return AutoConfig.for_model(kind, **(t5gemma_fields(kind) | fields))
         defaults = {

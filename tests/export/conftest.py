@@ -15,7 +15,7 @@ from modeling_ctr import CTRConfig, CTRForCausalLM, CTRForConditionalGeneration,
 from search import CodeScorer
 
 # As `tiny_t5_config` names them, and BART once more without scaled embeddings.
-FAMILIES = ("t5", "t5-v1.1", "mt5", "umt5", "bart", "bart-unscaled", "t5gemma", "t5gemma2", "longt5")
+FAMILIES = ("t5", "t5-v1.1", "mt5", "umt5", "bart", "bart-unscaled", "t5gemma", "t5gemma2", "longt5", "pegasus")
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from export import export_model, load_exported_tasks
 from export.ctranslate2_model import convert_to_ctranslate2
 from modeling_ctr import CTRForConditionalGeneration
 
-FAMILIES = ("t5", "t5-v1.1", "mt5", "umt5", "bart", "bart-unscaled", "t5gemma", "t5gemma2", "longt5")
+FAMILIES = ("t5", "t5-v1.1", "mt5", "umt5", "bart", "bart-unscaled", "t5gemma", "t5gemma2", "longt5", "pegasus")
 IN_CTRANSLATE2 = FAMILIES[:6]
 # Tasks of every kind in one batch, texts of unequal length.
 TEXTS = [

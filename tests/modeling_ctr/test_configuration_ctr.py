@@ -1,7 +1,8 @@
 import json
 
 import pytest
-from transformers import AutoConfig, MarianConfig, T5Config, UMT5Config
+import torch
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, MarianConfig, T5Config, UMT5Config
 
 from modeling_ctr import CTRConfig
 
@@ -87,6 +88,22 @@ def test_unsupported_families_are_refused_with_the_reason():
         ValueError, match="'marian', which CTR cannot wrap: .*`inputs_embeds`.*supported are bart, longt5, mt5"
     ):
         CTRConfig(text_config=MarianConfig(d_model=16))
+
+
+@pytest.mark.parametrize("kind", ["mbart", "plbart"])
+def test_families_whose_answers_do_not_start_alike_are_refused(kind):
+    config = AutoConfig.for_model(
+        kind, vocab_size=32, d_model=8, encoder_layers=1, decoder_layers=1, encoder_attention_heads=1,
+        decoder_attention_heads=1, encoder_ffn_dim=8, decoder_ffn_dim=8, max_position_embeddings=16, pad_token_id=0,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=f"'{kind}', which CTR cannot wrap: its decoder starts with the last token"):
+        CTRConfig(text_config=config)
+    # So it does; its encoder would do.
+    plain = AutoModelForSeq2SeqLM.from_config(config).eval()
+    starts = plain.prepare_decoder_input_ids_from_labels(torch.tensor([[5, 6, 7], [5, 6, 8]]))[:, 0]
+    assert starts.tolist() == [7, 8]
+    ids, encoder = torch.tensor([[5, 6, 7]]), plain.get_encoder()
+    assert torch.equal(encoder(ids)[0], encoder(inputs_embeds=encoder.get_input_embeddings()(ids))[0])
 
 
 def test_umt5_is_refused_where_transformers_has_it_wrong(monkeypatch):

@@ -1,5 +1,6 @@
 """Encoder-decoders that differ more from T5: T5Gemma and T5Gemma 2, whose configs have two parts, which start with bos and
-need caches and masks of their own; and LongT5, whose encoder looks at blocks."""
+need caches and masks of their own; LongT5, whose encoder looks at blocks; and Pegasus, which scales its word vectors outside
+of the embedding layer."""
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ IS_OLD = Version(transformers.__version__) < Version("5.18")
 OPTIONS = {"max_new_tokens": 9, "no_repeat_ngram_size": 1, "do_sample": False}  # beyond the sliding window of 6
 
 
-@pytest.fixture(params=["t5gemma", "t5gemma2", "longt5"])
+@pytest.fixture(params=["t5gemma", "t5gemma2", "longt5", "pegasus"])
 def model(request, tiny_ctr_model):
     return tiny_ctr_model(request.param)
 
@@ -37,9 +38,19 @@ def test_the_prompt_stands_in_front_of_the_text(model, batch):
         text = batch["input_ids"][row : row + 1, : batch["attention_mask"][row].sum()]
         target = batch["labels"][row : row + 1]
         prompt = model.prompt_vectors(output.task_codes[row : row + 1])
-        words = model.backbone.get_encoder().get_input_embeddings()(text)
+        encoder = model.backbone.get_encoder()
+        words = encoder.get_input_embeddings()(text) * getattr(encoder, "embed_scale", 1.0)
         alone = model.backbone(inputs_embeds=torch.cat([prompt, words], 1), labels=target)
         torch.testing.assert_close(output.logits[row : row + 1], alone.logits, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_words_are_read_as_the_language_model_reads_them(model, batch):
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    without_prompt = model.get_encoder()(**inputs, prompt_embeds=torch.zeros(0, model.config.prompt_dim))
+    expected = model.backbone.get_encoder()(**inputs)
+    is_text = inputs["attention_mask"].bool()
+    torch.testing.assert_close(without_prompt[0][is_text], expected[0][is_text])
 
 
 def test_padding_on_the_left(model, batch):
