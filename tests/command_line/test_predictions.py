@@ -85,9 +85,10 @@ def test_a_messy_file_is_searched_and_new_rows_are_answered(folder, caplog):
 
 
 @pytest.mark.parametrize("kind", ["encoder-decoder", "decoder-only"])
-def test_the_answers_are_those_of_a_solver_in_python(folder, kind, tiny_causal_model):
-    if kind == "decoder-only":
-        tiny_causal_model().save_pretrained("ctr")
+def test_the_answers_are_those_of_a_solver_in_python(folder, kind, tiny_causal_model, tiny_causal_tokenizer):
+    if kind == "decoder-only":  # neither it nor its tokenizer has a padding token
+        tiny_causal_model(text_fields={"pad_token_id": None}).save_pretrained("ctr")
+        tiny_causal_tokenizer.save_pretrained("ctr")
     run(**SEARCH)
     solver = TaskSolver.from_pretrained("out")
     assert solver.classes_("reviews/review") == ["down", "up"]

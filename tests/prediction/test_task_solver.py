@@ -277,9 +277,9 @@ def test_ctrl_c_ends_the_fit(solver, reviews, quick, monkeypatch):
     assert "a" not in solver.model.task_names
 
 
-def test_decoder_only_models(tiny_causal_model, tiny_tokenizer, reviews, quick, tmp_path):
+def test_decoder_only_models(tiny_causal_model, tiny_causal_tokenizer, reviews, quick, tmp_path):
     texts, labels = reviews
-    solver = TaskSolver(tiny_causal_model(), tiny_tokenizer)
+    solver = TaskSolver(tiny_causal_model(text_fields={"pad_token_id": None}), tiny_causal_tokenizer)
     solver.fit(texts, labels, name="reviews", **quick)
     solver.save_pretrained(tmp_path)
     again = TaskSolver.from_pretrained(tmp_path)
@@ -287,7 +287,10 @@ def test_decoder_only_models(tiny_causal_model, tiny_tokenizer, reviews, quick, 
     np.testing.assert_allclose(
         again.predict_proba(texts, "reviews"), solver.predict_proba(texts, "reviews"), atol=1e-6
     )
-    assert len(solver.generate(texts[:2], max_new_tokens=3)) == 2
+    # Texts of a batch are filled up without a padding token, and each is answered as if alone.
+    together = solver.generate(texts[:4], max_new_tokens=3)
+    assert together == [solver.generate([text], max_new_tokens=3)[0] for text in texts[:4]] and any(together)
+    assert len({len(text.split()) for text in texts[:4]}) > 1
 
 
 def test_the_card_asks_the_task_learned_last(solver, reviews, quick, tmp_path):
