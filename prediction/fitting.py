@@ -68,7 +68,10 @@ class Fitting:
             prompt = self._find(searches, chosen)
         scores = self._scores(prompt, torch.arange(len(self.features)))
         unseen = scores if held_out is None else held_out.scores[chosen]
-        calibration = self._fit_calibration(unseen, self.answers) if self.calibrate else None
+        calibration = None
+        if self.calibrate:
+            calibration = self._fit_calibration(unseen, self.answers)
+            scores, unseen = map(calibration.log_probabilities, (scores, unseen))  # as the task answers from now on
         few_shot = self._few_shot(scores, searches)
         probe = None if held_out is None else self._probe(held_out.fold, right)
         result = FitResult(

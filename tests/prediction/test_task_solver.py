@@ -57,6 +57,7 @@ def test_a_code_whose_answers_mean_the_opposite_is_found_and_used(solver, review
     asked = quick | {"method": "training_code_calibrated", "calibrate": True}
     result = solver.fit(texts, labels, name="opposite", **asked | {"folds": 0})
     assert not any("mean the opposite" in warning for warning in result.warnings)
+    assert result.accuracy > 0.9 and result.loss < result.guessing_loss  # of what it answers now
     assert result.temperature < 0 and "exchanged" in str(result)
     assert np.mean(np.array(solver.predict(texts, "opposite")) == labels) > 0.9
     # The answers themselves are exchanged, so that whoever reads a word, as of an exported model, reads the right label.
