@@ -79,12 +79,16 @@ class CTRForCausalLM(CTRPreTrainedModel, GenerationMixin):
         The length follows from uniform code vectors and uniform weights, both with known bounds.
         """
         embeddings = self.get_input_embeddings()
-        if embeddings.weight.is_meta or not embeddings.weight.is_floating_point():
-            logger.warning(
-                "The word vectors are offloaded or quantized: prompt vectors start at a length of their own."
-            )
+        is_meta = embeddings.weight.is_meta
+        if is_meta and not hasattr(
+            embeddings, "_hf_hook"
+        ):  # being loaded: once they can be read, this is called again
             return super()._init_prompt_decoder(decoder)
-        ids = torch.linspace(0, embeddings.weight.shape[0] - 1, 256, device=embeddings.weight.device).long()
+        if not embeddings.weight.is_floating_point():
+            logger.warning("The word vectors are quantized: prompt vectors start at a length of their own.")
+            return super()._init_prompt_decoder(decoder)
+        device = torch.device("cpu") if is_meta else embeddings.weight.device  # offloaded: accelerate fetches them
+        ids = torch.linspace(0, embeddings.weight.shape[0] - 1, 256, device=device).long()
         length = float(embeddings(ids).float().norm(dim=-1).mean())  # by a call, since some scale what they hold
         bound = 3 * length / (self.task_codebook.code_bound * math.sqrt(decoder.in_features * decoder.out_features))
         # Where nothing is known of the words, as in a model of zeros, there is nothing to go by.

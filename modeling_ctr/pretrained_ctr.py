@@ -83,6 +83,13 @@ class CTRPreTrainedModel(TaskRegistry, PreTrainedModel):
     def _init_prompt_decoder(self, decoder: nn.Linear) -> None:
         init.kaiming_uniform_(decoder.weight, a=math.sqrt(5))  # as nn.Linear does
 
+    def _init_codebook_again(self) -> None:
+        """Initialize a new codebook that was offloaded while it was loaded, or whose words, which its size goes by, were."""
+        for parameter in self.task_codebook.parameters():
+            parameter._is_hf_initialized = False
+        for part in self.task_codebook.children():
+            self._init_weights(part)
+
     def _check_new_backbone(self) -> None:
         """Raise a ValueError where a language model that gets a new codebook cannot be given prompt vectors."""
 
@@ -127,8 +134,10 @@ class CTRPreTrainedModel(TaskRegistry, PreTrainedModel):
                 f"The checkpoint '{pretrained_model_name_or_path}' is not whole: its config asks for "
                 f"'{min(missing)}', which it lacks. Download or save it again."
             )
-        bring_back(model.task_codebook)
+        was_away = bring_back(model.task_codebook, is_new=bool(missing))
         if missing:
+            if was_away or model.get_input_embeddings().weight.is_meta:
+                model._init_codebook_again()
             model._check_new_backbone()
         return (model, info) if output_loading_info else model
 

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, MarianConfig, MarianMTModel
 from transformers.quantizers.base import HfQuantizer
 
-from modeling_ctr import CTRConfig, CTRForConditionalGeneration
+from modeling_ctr import CTRConfig, CTRForCausalLM, CTRForConditionalGeneration, modeling_ctr_causal
 
 UNTIED = ["t5-v1.1", "mt5", "umt5"]
 CODEBOOK = {
@@ -66,12 +66,33 @@ def test_auto_classes(model, tmp_path):
     assert_same_weights(loaded, model)
 
 
-@pytest.mark.parametrize("device_map", ["cpu", "auto", {"": "cpu"}])
-def test_device_map(device_map, model, tiny_batch, tmp_path):
-    model.save_pretrained(tmp_path)
-    loaded = CTRForConditionalGeneration.from_pretrained(tmp_path, device_map=device_map)
-    assert_same_weights(loaded, model)
+@pytest.fixture(params=["t5", "t5-v1.1", "mt5", "umt5", "bart", "llama-prefix", "llama-suffix"])
+def either(request, tiny_ctr_model, tiny_causal_model):
+    """A model of either class."""
+    kind, _, position = request.param.partition("-")
+    return tiny_causal_model(kind, code_position=position) if kind == "llama" else tiny_ctr_model(request.param)
+
+
+def assert_as_long_as_words(model, plain) -> None:
+    length = model.prompt_vectors(model.task_codes()).norm(dim=-1).mean().item()
+    assert length == pytest.approx(plain.get_input_embeddings().weight.norm(dim=-1).mean().item(), rel=0.2)
+
+
+def make_batch(model, tiny_batch) -> dict[str, torch.Tensor]:
     batch = tiny_batch(model)
+    if not model.config.is_encoder_decoder:  # text and answer in one
+        batch["labels"] = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+        batch["labels"][:, :2] = -100
+    return batch
+
+
+@pytest.mark.parametrize("device_map", ["cpu", "auto", {"": "cpu"}])
+def test_device_map(device_map, either, tiny_batch, tmp_path):
+    model = either
+    model.save_pretrained(tmp_path)
+    loaded = type(model).from_pretrained(tmp_path, device_map=device_map)
+    assert_same_weights(loaded, model)
+    batch = make_batch(model, tiny_batch)
     assert torch.equal(loaded(**batch).logits, model(**batch).logits)
     del batch["labels"]
     options = {"max_new_tokens": 3, "no_repeat_ngram_size": 1}
@@ -88,22 +109,59 @@ OFFLOADED = {
 }
 
 
+@pytest.mark.parametrize("either", ["t5-v1.1", "llama-suffix"], indirect=True)
 @pytest.mark.parametrize("device_map", OFFLOADED.values(), ids=list(OFFLOADED))
-def test_an_offloaded_codebook(device_map, tiny_ctr_model, tiny_batch, tmp_path):
-    model = tiny_ctr_model("t5-v1.1")
+def test_an_offloaded_codebook(device_map, either, tiny_batch, tmp_path, monkeypatch):
+    warnings: list[str] = []
+    monkeypatch.setattr(modeling_ctr_causal.logger, "warning", warnings.append)
+    model = either
     model.add_tuned_task("rte", torch.randn(4, 16))
     model.save_pretrained(tmp_path / "model")
-    loaded = CTRForConditionalGeneration.from_pretrained(
-        tmp_path / "model", device_map=device_map, offload_folder=tmp_path / "offloaded"
-    )
+    options = {"device_map": device_map, "offload_folder": tmp_path / "offloaded"}
+    loaded = type(model).from_pretrained(tmp_path / "model", **options)
+    assert not warnings  # as if its prompt vectors were new
     assert torch.equal(loaded.task_codes(), model.task_codes())
-    batch = tiny_batch(model)
+    batch = make_batch(model, tiny_batch)
     assert torch.equal(loaded(**batch).logits, model(**batch).logits)
     batch = {"input_ids": batch["input_ids"], "max_new_tokens": 3, "no_repeat_ngram_size": 1}
     for task in ("ag_news", "rte"):
         assert torch.equal(loaded.generate(**batch, task=task), model.generate(**batch, task=task))
     loaded.save_pretrained(tmp_path / "again")
-    assert_same_weights(CTRForConditionalGeneration.from_pretrained(tmp_path / "again"), model)
+    assert_same_weights(type(model).from_pretrained(tmp_path / "again"), model)
+
+
+@pytest.mark.parametrize("either", ["t5", "bart", "llama-prefix"], indirect=True)
+@pytest.mark.parametrize("device_map", OFFLOADED.values(), ids=list(OFFLOADED))
+def test_a_new_codebook_that_is_offloaded(device_map, either, tiny_batch, tmp_path):
+    either.backbone.save_pretrained(tmp_path / "plain")
+    options = {"device_map": device_map, "offload_folder": tmp_path / "offloaded", "codebook_size": 100}
+    torch.manual_seed(1)
+    model = type(either).from_backbone(tmp_path / "plain", num_tasks=50, **options)
+    assert {parameter.device.type for parameter in model.task_codebook.parameters()} == {"cpu"}
+    weights = {name.removesuffix(".weight"): tensor for name, tensor in model.task_codebook.named_parameters()}
+    assert weights["task_embedding"].std().item() == pytest.approx(1, abs=0.1)
+    assert weights["position_maps"].std().item() == pytest.approx(0.1, abs=0.01)
+    assert 0.95 < weights["code_vectors"].abs().max() <= 1
+    if model.config.is_encoder_decoder:
+        assert 0.2 < weights["prompt_decoder"].abs().max() <= 0.25  # as nn.Linear has it, with 16 inputs
+    else:  # as long as words
+        assert_as_long_as_words(model, either.backbone)
+    batch = make_batch(model, tiny_batch)
+    loss = model(**batch).loss
+    model.save_pretrained(tmp_path / "saved")
+    loaded = type(either).from_pretrained(tmp_path / "saved")
+    assert torch.equal(loaded.task_codes(), model.task_codes()) and torch.equal(loaded(**batch).loss, loss)
+
+
+def test_a_new_codebook_behind_offloaded_words(tiny_causal_model, tmp_path):
+    plain = tiny_causal_model("llama").backbone
+    plain.save_pretrained(tmp_path / "plain")
+    parts = ("backbone.model.layers", "backbone.model.norm", "backbone.model.rotary_emb", "backbone.lm_head")
+    device_map = {"backbone.model.embed_tokens": "disk", **dict.fromkeys((*parts, "task_codebook"), "cpu")}
+    options = {"device_map": device_map, "offload_folder": tmp_path / "offloaded"}
+    model = CTRForCausalLM.from_backbone(tmp_path / "plain", num_tasks=50, **options)
+    assert model.get_input_embeddings().weight.is_meta
+    assert_as_long_as_words(model, plain)
 
 
 @pytest.mark.parametrize("skipped", [None, ["lm_head"]])
