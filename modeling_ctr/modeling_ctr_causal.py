@@ -80,9 +80,8 @@ class CTRForCausalLM(CTRPreTrainedModel, GenerationMixin):
         """
         embeddings = self.get_input_embeddings()
         is_meta = embeddings.weight.is_meta
-        if is_meta and not hasattr(
-            embeddings, "_hf_hook"
-        ):  # being loaded: once they can be read, this is called again
+        # Being loaded: once the words can be read, this is called again.
+        if is_meta and not hasattr(embeddings, "_hf_hook"):
             return super()._init_prompt_decoder(decoder)
         if not embeddings.weight.is_floating_point():
             logger.warning("The word vectors are quantized: prompt vectors start at a length of their own.")

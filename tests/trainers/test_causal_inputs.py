@@ -64,6 +64,36 @@ def test_accumulation_and_label_smoothing(model, train, tiny_causal_model):
         assert one[name] == pytest.approx(other[name], rel=1e-3), name
 
 
+@pytest.mark.parametrize(("stage", "position"), [(1, "suffix"), (2, "prefix")])
+def test_batches_by_tokens(stage, position, tiny_causal_model, train):
+    """As many tokens as allowed at most, each example once an epoch, and the same result in parts as at once."""
+    shapes: list[torch.Size] = []
+
+    def run(tokens: int, **settings):
+        model = tiny_causal_model("llama", code_position=position)
+        model.register_forward_pre_hook(
+            lambda module, args, kwargs: shapes.append(kwargs["input_ids"].shape), with_kwargs=True
+        )
+        trainer = train(
+            model, stage=stage, num_train_epochs=1, max_steps=-1, optim="sgd", learning_rate=0.01, logging_steps=1,
+            per_device_train_tokens=tokens, **settings,
+        )  # fmt: skip
+        assert sum(rows for rows, _ in shapes) == 96 and max(map(torch.Size.numel, shapes)) <= tokens
+        assert all(rows != trainer.args.per_device_train_batch_size for rows, _ in shapes)
+        shapes.clear()
+        return model, trainer.state.log_history[:-1]
+
+    (whole, at_once), (parts, in_parts) = run(400), run(100, gradient_accumulation_steps=4)
+    for one, other in zip(at_once, in_parts, strict=True):
+        for name in ("loss", "lm_loss", "vq_loss", "grad_norm", "epoch"):
+            assert one[name] == pytest.approx(other[name], rel=1e-3), name
+    start = tiny_causal_model("llama", code_position=position).state_dict()
+    for name, tensor in whole.state_dict().items():
+        torch.testing.assert_close(parts.state_dict()[name], tensor, atol=1e-4, rtol=1e-4)
+        if name.startswith("backbone.model.layers"):
+            assert torch.equal(tensor, start[name]) == (stage == 1), name
+
+
 def test_a_checkpoint_says_how_to_load_it(model, train, tmp_path):
     train(model, max_steps=1).save_model(tmp_path / "saved")
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "saved")
