@@ -1,7 +1,7 @@
 """A real decoder-only model with task codes in front of the text and behind it, on a CPU, as one command:
 
     python examples/known_kinds/prepare.py data
-    python examples/causal/build_smollm2.py out/smollm2
+    python examples/causal/build_checkpoint.py smollm2 out/smollm2
     python examples/causal/run.py --model_name_or_path out/smollm2 --data_dir data
 
 For each place of the code: stage 1 with the language model frozen (`stage1.yaml`), the accuracy on the training tasks' own

