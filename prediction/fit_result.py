@@ -51,8 +51,8 @@ class FitResult:
         code: Its task code; None where its prompt vectors were tuned.
         classes: Label values, in the order of `TaskSolver.predict_proba`; None for a free-form task.
         num_examples: Examples that it was found with.
-        loss: Mean loss on them, as they are answered from now on: of the right answer among the answers, or of the target where there are none; None
-            without labels.
+        loss: Mean loss on them, calibrated where that was asked for: of the right answer among the answers, or of the
+            target where there are none; None without labels.
         guessing_loss: The same where all answers are given the same probability.
         accuracy: Share of right answers on them, which the search has seen; without labels the agreement with the vote.
         estimate: Accuracy to expect on new rows; None where it was not asked for, or cannot be had.
