@@ -15,6 +15,7 @@ from evaluation.uncertainty import (
     describe_verdict,
     find_guessing,
     find_one_answer,
+    find_opposite,
 )
 
 PHRASES = {MAJORITY: "the majority class", RAW_LM: "the raw LM"}
@@ -80,6 +81,8 @@ def find_warnings(scores: Sequence[Score]) -> list[str]:
             found["guessing"].append(text)
         if text := find_one_answer(score.predicted_shares):
             found["one answer"].append(text)
+        if text := find_opposite(score.predicted_shares, score.accuracy, score.num_examples):
+            found["opposite"].append(text)
     return [
         texts[0] if len(scores) == 1 else f"{texts[0]} (so in {len(texts)} of {len(scores)} templates and seeds)"
         for texts in found.values()

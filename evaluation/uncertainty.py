@@ -149,3 +149,20 @@ def find_one_answer(predicted_shares: Sequence[float]) -> str | None:
 
 def _quantile() -> float:
     return NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+
+
+def find_opposite(predicted_shares: Sequence[float], accuracy: float, num_rows: int) -> str | None:
+    """Warn in one sentence where the wrong one of two answers is given more often than by chance, or return None.
+
+    Args:
+        predicted_shares: Share of each answer among the predictions `(num_choices,)`.
+        accuracy: Share of right answers, 0 to 1.
+        num_rows: Rows it was measured on.
+    """
+    is_one_answer = find_one_answer(predicted_shares) is not None
+    if len(predicted_shares) != 2 or is_one_answer or compute_wilson_interval(accuracy, num_rows).high >= 0.5:
+        return None
+    return (
+        "of two answers it mostly gives the wrong one: where the model means the opposite by them, "
+        "`TaskSolver.fit(..., calibrate=True)` exchanges them"
+    )

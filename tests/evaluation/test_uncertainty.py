@@ -12,6 +12,7 @@ from evaluation.uncertainty import (
     describe_verdict,
     find_guessing,
     find_one_answer,
+    find_opposite,
 )
 
 
@@ -70,3 +71,10 @@ def test_one_answer_to_everything_warns():
     assert find_one_answer([0.0, 1.0]) == "answer 2 of 2 is given to 100% of the rows, whatever they say"
     assert find_one_answer([0.97, 0.03]) is None
     assert find_one_answer([1.0]) is None and find_one_answer([]) is None
+
+
+def test_two_answers_that_mean_the_opposite_warn():
+    assert "it mostly gives the wrong one" in find_opposite([0.5, 0.5], 0.15, 250)
+    assert find_opposite([0.5, 0.5], 0.4, 20) is None  # by chance
+    assert find_opposite([0.0, 1.0], 0.1, 250) is None  # one answer to everything, of which another warning tells
+    assert find_opposite([0.3, 0.3, 0.4], 0.1, 250) is None
