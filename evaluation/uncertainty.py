@@ -147,10 +147,6 @@ def find_one_answer(predicted_shares: Sequence[float]) -> str | None:
     return f"answer {number} of {len(predicted_shares)} is given to {share:.0f}% of the rows, whatever they say"
 
 
-def _quantile() -> float:
-    return NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-
-
 def find_opposite(predicted_shares: Sequence[float], accuracy: float, num_rows: int) -> str | None:
     """Warn in one sentence where the wrong one of two answers is given more often than by chance, or return None.
 
@@ -166,3 +162,7 @@ def find_opposite(predicted_shares: Sequence[float], accuracy: float, num_rows: 
         "of two answers it mostly gives the wrong one: where the model means the opposite by them, "
         "`TaskSolver.fit(..., calibrate=True)` exchanges them"
     )
+
+
+def _quantile() -> float:
+    return NormalDist().inv_cdf((1 + CONFIDENCE) / 2)

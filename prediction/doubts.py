@@ -41,9 +41,9 @@ def find_doubts(
         if few_shot["loss"] is not None and float(-unseen.mean()) >= few_shot["raw_loss"]:
             doubts.append(f"no better than the language model without a code (loss {few_shot['raw_loss']:.3f})")
     else:
-        hint = "" if calibrated or examples.classes is None else "`calibrate=True`, "
-        doubts += _doubts_of_choices(examples, unseen, estimate, hint)
-        if not calibrated and examples.classes is not None and _are_exchanged(unseen, examples.gold):
+        may_calibrate = not calibrated and examples.classes is not None
+        doubts += _doubts_of_choices(examples, unseen, estimate, "`calibrate=True`, " if may_calibrate else "")
+        if may_calibrate and _are_exchanged(unseen, examples.gold):
             doubts.append(
                 "on the examples the model's two answers mean the opposite of the labels: with `calibrate=True` they are "
                 "exchanged"

@@ -145,7 +145,7 @@ class TaskSolver:
             ValueError: There is no such task, it has no answers, or a text is empty or lacks a field.
         """
         texts = listed_texts(texts)
-        labels, rows = self._probabilities(texts, task, choices, progress)
+        labels, rows = self._make_predictor(texts, task, choices, progress).probabilities()
         return [of_text[int(row.numpy().argmax())] for of_text, row in zip(labels, rows, strict=True)]
 
     def predict_proba(
@@ -164,7 +164,7 @@ class TaskSolver:
             ValueError: As `predict`; or the tasks of the texts have different classes.
         """
         texts = listed_texts(texts)
-        labels, rows = self._probabilities(texts, task, choices, progress)
+        labels, rows = self._make_predictor(texts, task, choices, progress).probabilities()
         if choices is None and any(of_text != labels[0] for of_text in labels):
             raise ValueError("The tasks have different classes, so that columns would differ: ask for one at a time.")
         table = np.zeros((len(rows), max(map(len, rows))))
@@ -198,9 +198,7 @@ class TaskSolver:
             **kwargs: For transformers' `generate`, such as `num_beams`; by default at most as many tokens are written as
                 the task's targets have.
         """
-        texts = listed_texts(texts)
-        questions, asked = make_questions(self.model, self.tokenizer, len(texts), task, self._last_task)
-        return Predictor(self.model, questions, texts, asked, None, progress).generate(**kwargs)
+        return self._make_predictor(listed_texts(texts), task, None, progress).generate(**kwargs)
 
     def embed(
         self, texts: Sequence[Text], task: str | Sequence[str] | None = None, *, progress: bool = True
@@ -214,9 +212,7 @@ class TaskSolver:
             task: As in `predict`.
             progress: Whether to show a bar.
         """
-        texts = listed_texts(texts)
-        questions, asked = make_questions(self.model, self.tokenizer, len(texts), task, self._last_task)
-        return Predictor(self.model, questions, texts, asked, None, progress).embed()
+        return self._make_predictor(listed_texts(texts), task, None, progress).embed()
 
     @torch.no_grad()
     def embed_answers(self, texts: Sequence[Text], task: str | None = None, *, progress: bool = True) -> np.ndarray:
@@ -236,9 +232,7 @@ class TaskSolver:
             ValueError: As `classes_`, or as `predict`.
         """
         self.classes_(task)
-        texts = listed_texts(texts)
-        questions, asked = make_questions(self.model, self.tokenizer, len(texts), task, self._last_task)
-        return Predictor(self.model, questions, texts, asked, None, progress).embed_answers()
+        return self._make_predictor(listed_texts(texts), task, None, progress).embed_answers()
 
     def __call__(
         self, texts: Text | Sequence[Text], task: str | None = None, *, top_k: int | None = 1, **kwargs: Any
@@ -258,7 +252,7 @@ class TaskSolver:
         single = isinstance(texts, (str, Mapping))
         texts = listed_texts([texts] if single else texts)
         kwargs.setdefault("progress", False)
-        labels, rows = self._probabilities(texts, task, kwargs.pop("choices", None), **kwargs)
+        labels, rows = self._make_predictor(texts, task, kwargs.pop("choices", None), **kwargs).probabilities()
         answers = [rank_answers(of_text, row, top_k) for of_text, row in zip(labels, rows, strict=True)]
         if top_k == 1:
             return [answer[0] for answer in answers]
@@ -266,7 +260,7 @@ class TaskSolver:
 
     def decide(self, text: Text, tasks: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Answers of several tasks to one text, by task, in the shape of transformers' decision pipeline."""
-        labels, rows = self._probabilities([text] * len(tasks), list(tasks), None)
+        labels, rows = self._make_predictor([text] * len(tasks), list(tasks), None).probabilities()
         return {task: make_decision(*each) for task, each in zip(tasks, zip(labels, rows, strict=True), strict=True)}
 
     # ------------------------------------------------------------------------------------------------- share
@@ -311,16 +305,16 @@ class TaskSolver:
         """Get what the card says about its example: the task learned last, where it is still there."""
         return {"example_task": self._last_task} if self._last_task in self.model.task_names else {}
 
-    def _probabilities(
+    def _make_predictor(
         self,
         texts: list[Text],
         task: str | Sequence[str] | None,
         choices: Sequence[Sequence[str]] | None,
         progress: bool = False,
-    ) -> tuple[list[list[Label]], list[torch.Tensor]]:
-        """Labels to choose from, and their probabilities, of each text."""
+    ) -> Predictor:
+        """Make what asks each text its task's question; `choices` are of texts that have their own."""
         choices = None if choices is None else listed_choices(choices, len(texts))
         questions, asked = make_questions(
             self.model, self.tokenizer, len(texts), task, self._last_task, choices is not None
         )
-        return Predictor(self.model, questions, texts, asked, choices, progress).probabilities()
+        return Predictor(self.model, questions, texts, asked, choices, progress)

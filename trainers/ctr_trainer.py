@@ -142,9 +142,9 @@ class CTRTrainer(MultitaskTrainer):
 
         The answer is -1 where an example has no answer choices. With `predict_with_generate`, as in `Seq2SeqTrainer`.
         """
-        inputs = self._prepare_inputs(inputs)
         if prediction_loss_only or self.args.predict_with_generate:
             return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys, **gen_kwargs)
+        inputs = self._prepare_inputs(inputs)
         task_ids = inputs["task_id"]
         predicted = answers = torch.full_like(task_ids, -1)
         with torch.no_grad(), self.compute_loss_context_manager():

@@ -79,20 +79,12 @@ def run_position(args: argparse.Namespace, position: str) -> None:
 
 def run_held_out(args: argparse.Namespace, trained: Path) -> None:
     """Run the held-out tasks, in a folder each: what is there is reported before all are."""
-    seeds = [str(seed) for seed in args.few_shot_seeds]
+    asked = ["--few_shot_seeds", *map(str, args.few_shot_seeds), *(TUNING if args.tune else [])]
     for task in read_names("held_out"):
         folder = trained.parent / "held_out" / get_file_name(task)
         run_ctr.main(
             [str(HERE / "held_out.yaml"), "--model_name_or_path", str(trained), "--output_dir", str(folder)]
-            + [
-                "--data_dir",
-                args.data_dir,
-                "--tasks",
-                task,
-                "--few_shot_seeds",
-                *seeds,
-                *(TUNING if args.tune else []),
-            ]
+            + ["--data_dir", args.data_dir, "--tasks", task, *asked]
         )
 
 

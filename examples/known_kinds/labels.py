@@ -24,7 +24,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 from torch import nn
-from training_codes import FEW_SHOT_SEEDS, HERE, TASKS, Arrays, answer_by_labels, draw_parts, get_arrays
+from training_codes import (
+    FEW_SHOT_SEEDS,
+    HERE,
+    MAX_SOURCE_LENGTH,
+    TASKS,
+    Arrays,
+    answer_by_labels,
+    draw_parts,
+    get_arrays,
+)
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from evaluation.tables import format_markdown_table
@@ -52,7 +61,7 @@ def main() -> None:
     sentences = SentenceModel(args.sentence_model)
     by_task = {}
     for task in select_tasks(load_tasks("no_prompt", HERE / "templates"), args.tasks):
-        parts = draw_parts(task, args.data_dir, FeatureBuilder(tokenizer, max_source_length=80))
+        parts = draw_parts(task, args.data_dir, FeatureBuilder(tokenizer, MAX_SOURCE_LENGTH))
         inputs = [tuple(ids) for seed in FEW_SHOT_SEEDS for ids in parts[f"few_{seed}"]["input_ids"]]
         kept = sorted({ids: row for row, ids in enumerate(inputs)}.values())  # the draws have rows in common
         features = embed(

@@ -33,6 +33,7 @@ from tasks import FeatureBuilder, Task, load_rows, load_tasks, select_tasks
 
 HERE = Path(__file__).resolve().parent
 FEW_SHOT_SEEDS = (1, 2, 3, 4, 5)
+MAX_SOURCE_LENGTH = 80
 TASKS = ("rotten_tomatoes/text_positive_negative", "reviews_yes_no", "trec_number", "news_sports")
 Arrays = dict[str, np.ndarray]
 
@@ -44,7 +45,9 @@ def main() -> None:
     )
     parser.add_argument("--data_dir", required=True, help="what prepare.py wrote")
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), help="held-out tasks whose answers are fixed")
-    parser.add_argument("--max_source_length", type=int, default=80, help="tokens of a text, as in training")
+    parser.add_argument(
+        "--max_source_length", type=int, default=MAX_SOURCE_LENGTH, help="tokens of a text, as in training"
+    )
     args = parser.parse_args()
     tasks = select_tasks(load_tasks("no_prompt", HERE / "templates"), args.tasks)
     accuracies: dict[str, dict[str, list[float]]] = {}
@@ -58,7 +61,7 @@ def main() -> None:
     print("\n".join(format_markdown_table(rows)))
 
 
-def get_arrays(checkpoint: Path, task: Task, data_dir: str, max_source_length: int = 80) -> Arrays:
+def get_arrays(checkpoint: Path, task: Task, data_dir: str, max_source_length: int = MAX_SOURCE_LENGTH) -> Arrays:
     """Load the log-likelihoods of a checkpoint's codes, computed once and kept beside it."""
     path = checkpoint.parent / "training_codes" / f"{get_file_name(task.name)}.npz"
     if not path.is_file():
